@@ -272,6 +272,8 @@ int swap_off(const char *dev);
 int swap_on(const char *dev);
 /* Pages out and waits until every page of the range is a swap entry. */
 int page_out(char *start, size_t len);
+/* The same for what leaves no swap entry: shared memory, and what MADV_FREE has given up. */
+int page_out_gone(char *start, size_t len);
 
 /* ---- memory cgroups, version 2 (memcg.c) ---- */
 

@@ -42,7 +42,6 @@ FIXTURE_TEARDOWN(dirty_young)
 /* Out of memory and back, from wherever its pages are kept. */
 static int by_way_of_storage(struct filemap *f, enum file_kind kind)
 {
-	uint64_t end = now_ms() + 10000;
 	int err;
 
 	if (file_on_disk(kind)) {
@@ -50,14 +49,7 @@ static int by_way_of_storage(struct filemap *f, enum file_kind kind)
 		f->mem = file_map(f, PROT_READ | PROT_WRITE, MAP_SHARED);
 		return err;
 	}
-	do {
-		if (madvise(f->mem, f->len, MADV_PAGEOUT))
-			return -errno;
-		if (!count_pages(0, f->mem, f->len, PAGE_PRESENT))
-			return 0;
-		sleep_ms(10);
-	} while (now_ms() < end);
-	return late("not all of the pages are out after 10 s");
+	return page_out_gone(f->mem, f->len);
 }
 
 /* Small pages of version 1, which are clean: a copy of each is in swap or on the disk. */

@@ -88,18 +88,12 @@ STEP(install, INSTALL, false, -EINVAL)
 /* Shared memory in swap has to come back. */
 TEST_F(kind, swap_in)
 {
-	int tries;
-
 	inject_disarm();
 	if (ON_DISK)
 		SKIP(return, "shared memory only");
 	FILE_SETUP(1);
 	ASSERT_TRUE(swap_active()) TH_LOG("no swap: boot with zram");
-	for (tries = 0; tries < 50 && count_pages(0, MEM, 8 * page_size, PAGE_PRESENT); tries++) {
-		madvise(MEM, 8 * page_size, MADV_PAGEOUT);
-		sleep_ms(20);
-	}
-	ASSERT_GT(50, tries);
+	ASSERT_EQ(0, page_out_gone(MEM, 8 * page_size));
 	file_stat_read(&self->before);
 	inject_arm(SWAP_IN, 0, 1);
 	EXPECT_EQ(-EINVAL, collapse(MEM, F->len));

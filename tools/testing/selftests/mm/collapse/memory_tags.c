@@ -172,11 +172,7 @@ TEST_F(tags, swap)
 {
 	ASSERT_TRUE(swap_active()) TH_LOG("no swap: boot with zram");
 	ASSERT_EQ(0, collapse_settled(MEM, pmd_size));
-	for (int n = 0; n < 100 && count_pages(0, MEM, pmd_size, PAGE_PRESENT); n++) {
-		ASSERT_EQ(0, madvise(MEM, pmd_size, MADV_PAGEOUT));
-		sleep_ms(20);
-	}
-	EXPECT_EQ(0, count_pages(0, MEM, pmd_size, PAGE_PRESENT));
+	ASSERT_EQ(0, page_out_gone(MEM, pmd_size));
 	EXPECT_TAGS();
 	EXPECT_EQ(0, collapse_settled(MEM, pmd_size));
 	EXPECT_TAGS();

@@ -2,6 +2,7 @@
 /* Swap devices: a zram device when the machine has no swap of its own. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,16 +99,40 @@ int swap_off(const char *dev)
 	return swapoff(dev) ? -errno : 0;
 }
 
-int page_out(char *start, size_t len)
+/* Until as many of the pages as wanted have @flag; each try is on the next CPU, as it empties the LRU batches of that one. */
+static int page_out_until(char *start, size_t len, unsigned int flag, size_t wanted)
 {
 	uint64_t end = now_ms() + 10000;
+	cpu_set_t before, one;
+	unsigned int cpu = 0;
+	int err;
 
+	if (sched_getaffinity(0, sizeof(before), &before))
+		return -errno;
 	do {
-		if (madvise(start, len, MADV_PAGEOUT))
-			return -errno;
-		if (count_pages(0, start, len, PAGE_SWAPPED) == len / page_size)
-			return 0;
+		do
+			cpu = (cpu + 1) % CPU_SETSIZE;
+		while (!CPU_ISSET(cpu, &before));
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		sched_setaffinity(0, sizeof(one), &one);
+		err = madvise(start, len, MADV_PAGEOUT) ? -errno : 0;
+		if (err || count_pages(0, start, len, flag) == wanted)
+			goto out;
 		sleep_ms(10);
 	} while (now_ms() < end);
-	return late("not all of %zu pages are swapped out after 10 s", len / page_size);
+	err = late("not all of %zu pages are paged out after 10 s", len / page_size);
+out:
+	sched_setaffinity(0, sizeof(before), &before);
+	return err;
+}
+
+int page_out(char *start, size_t len)
+{
+	return page_out_until(start, len, PAGE_SWAPPED, len / page_size);
+}
+
+int page_out_gone(char *start, size_t len)
+{
+	return page_out_until(start, len, PAGE_PRESENT, 0);
 }

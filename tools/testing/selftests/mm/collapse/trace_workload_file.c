@@ -77,13 +77,8 @@ static void not_cached(void)
 
 static void swapped(void)
 {
-	uint64_t end = now_ms() + 10000;
-
 	full();
-	do {
-		advise(f.mem + 40 * page_size, 8 * page_size, MADV_PAGEOUT);
-		sleep_ms(10);
-	} while (count_pages(0, f.mem + 40 * page_size, 8 * page_size, PAGE_PRESENT) && now_ms() < end);
+	must(page_out_gone(f.mem + 40 * page_size, 8 * page_size), "page out");
 }
 
 static void private_clean(void)
