@@ -292,7 +292,7 @@ def main():
         print("\n".join(problems) or "faults are found and made short: yes")
         sys.exit(1 if problems else 0)
     sides = [Side("C", kernels[0]), Side("Rust", kernels[1])] if not args.kernels else [Side(k, k) for k in kernels]
-    counts, end, start = {"passed": 0, "failed": 0, "skipped": 0, "known": 0}, args.seed + args.sequences, time.monotonic()
+    counts, end, start = dict.fromkeys(tap.OUTCOMES, 0), args.seed + args.sequences, time.monotonic()
     for first in range(args.seed, end, PORTION):
         last = min(first + PORTION, end) - 1
         (left, lines), (right, _) = run_both(sides, [f"{first}-{last}"], "fuzz")

@@ -10,17 +10,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 POINT = re.compile(r"^\s*(not ok|ok)\b\s*(\d*)\s*-?\s*(.*)$")
 PLAN = re.compile(r"^\s*1\.\.(\d+)\s*(#.*)?$")
 DIRECTIVE = re.compile(r"\s*(?<!\\)#\s*(SKIP|XFAIL|TODO|XPASS)\b:?\s*(.*)$", re.I)
-# What our own tests say of something that did not happen in time, and of what must never happen.
-LATE = re.compile(r"\s*# LATE: ")
+# What our own tests say of what must never happen.
 WRONG = re.compile(r"\s*# (wrong data|counters?\b|.*: counters are not back|.*lost its content)")
 KSFT_SKIP = 4
+OUTCOMES = ("passed", "failed", "skipped", "known", "unstable")
+UNSTABLE = "failed once, passed twice by itself"
 
 
 class Point:
-    """One leaf of a test: passed, failed or skipped, with a reason; late if time ran out and nothing worse is known."""
+    """One leaf of a test: passed, failed or skipped, with a reason; doubtful if it failed and no harm is known of."""
 
-    def __init__(self, test, name, outcome, reason="", late=False):
-        self.test, self.name, self.outcome, self.reason, self.late = test, name, outcome, reason, late
+    def __init__(self, test, name, outcome, reason="", doubtful=False):
+        self.test, self.name, self.outcome, self.reason, self.doubtful = test, name, outcome, reason, doubtful
 
     def key(self):
         return f"{self.test}: {self.name}" if self.name else self.test
@@ -73,9 +74,9 @@ class Result:
             words = words.split(" # ")[0]
             if outcome == "skipped" and not reason:
                 reason = words or "no reason given"
-            late = outcome == "failed" and any(LATE.match(s) for s in said) and not any(WRONG.match(s) for s in said)
+            doubtful = outcome == "failed" and not any(WRONG.match(s) for s in said)
             said = []
-            points.append(Point(self.name, stable(words), outcome, reason, late))
+            points.append(Point(self.name, stable(words), outcome, reason, doubtful))
         seen = {}
         for point in points:
             seen[point.name] = seen.get(point.name, 0) + 1
@@ -144,30 +145,34 @@ class Report:
                        fnmatch.fnmatchcase(point.name or "-", name):
                         point.outcome, point.reason = "known", why
                 self.points.append(point)
-        self.forgiven = []
         if reason:
             self.points.append(Point("guest", "", "failed", reason))
         for found in splats:
             self.points.append(Point("kernel log", found.test, "failed", found.line))
 
     def counts(self):
-        counts = {"passed": 0, "failed": 0, "skipped": 0, "known": 0}
+        counts = dict.fromkeys(OUTCOMES, 0)
         for point in self.points:
             counts[point.outcome] += 1
         return counts
 
-    def late(self):
-        """The failed points, if none of them is more than late and the guest itself was well."""
+    def doubtful(self):
+        """The failed points, if no harm is known of any and the guest itself was well."""
         failed = [p for p in self.points if p.outcome == "failed"]
-        return failed if all(p.late for p in failed) else []
+        return failed if all(p.doubtful for p in failed) else []
 
-    def forgive(self, again):
-        """A late point counts as what it was in a second run, in which nothing else ran beside it."""
-        outcomes = {} if again.reason or again.splats else {p.key(): p.outcome for p in again.points}
-        for point in self.late():
-            if outcomes.get(point.key()) == "passed":
-                point.outcome = "passed"
-                self.forgiven.append(point)
+    def doubt(self, *again):
+        """A doubtful point that passed in each run of these, in which nothing ran beside it, is unstable."""
+        passed = [set() if r.reason or r.splats else {p.key() for p in r.points if p.outcome == "passed"} for r in again]
+        for point in self.doubtful():
+            if passed and all(point.key() in keys for keys in passed):
+                point.outcome, point.reason = "unstable", UNSTABLE
+
+    def unstable(self):
+        """One by one."""
+        for point in self.points:
+            if point.outcome == "unstable":
+                yield f"unstable: {point.key()} ({UNSTABLE})"
 
     def failures(self):
         """Failures one by one."""
@@ -181,8 +186,7 @@ class Report:
         """Failures one by one; skips and known failures by test and reason (the TAP file has each)."""
         groups = {}
         yield from self.failures()
-        for point in self.forgiven:
-            yield f"late at first, in time by itself: {point.key()}"
+        yield from self.unstable()
         for point in self.points:
             if point.outcome in ("skipped", "known"):
                 reason = "" if point.reason == point.name else point.reason
@@ -201,13 +205,14 @@ class Report:
             result = next((r for r in self.results if r.name == test), None)
             if result:
                 lines.append(f"# {test}: {result.seconds:.1f} s, exit status {result.status}")
-                if any(p.outcome == "failed" or p in self.forgiven for p in points):
+                if any(p.outcome in ("failed", "unstable") for p in points):
                     lines += ["#   " + line for line in result.lines[-400:]]
             for point in points:
                 number += 1
-                mark = {"passed": "ok", "failed": "not ok", "skipped": "ok", "known": "not ok"}[point.outcome]
+                mark = {"passed": "ok", "failed": "not ok", "skipped": "ok", "known": "not ok", "unstable": "not ok"}[point.outcome]
                 tail = {"passed": "", "failed": f" # {point.reason}" if point.reason else "",
-                        "skipped": f" # SKIP {point.reason}", "known": f" # TODO known failure: {point.reason}"}
+                        "skipped": f" # SKIP {point.reason}", "known": f" # TODO known failure: {point.reason}",
+                        "unstable": f" # TODO unstable: {point.reason}"}
                 lines.append(f"{mark} {number} {point.key()}{tail[point.outcome]}")
         for found in self.splats:
             lines += [f"# kernel log during {found.test}:"] + ["#   " + line for line in found.lines]
@@ -215,7 +220,9 @@ class Report:
 
 
 def counts_line(counts):
-    return f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped'] + counts['known']} skipped"
+    """What has neither passed nor failed, for whatever reason, is no pass."""
+    neither = counts["skipped"] + counts["known"] + counts["unstable"]
+    return f"{counts['passed']} passed, {counts['failed']} failed, {neither} skipped"
 
 
 def read(path):
@@ -230,6 +237,8 @@ def read(path):
             directive = DIRECTIVE.search(words)
             if directive:
                 outcome = "skipped" if directive.group(1).upper() == "SKIP" else "known"
+                if directive.group(2).startswith("unstable: "):
+                    outcome = "unstable"
                 reason, words = directive.group(2), words[:directive.start()]
             elif outcome == "failed":
                 words, _, reason = words.partition(" # ")
@@ -253,7 +262,8 @@ def compare(c_path, rust_path):
         if name.startswith(("kernel log", "guest")):
             continue
         left, right = c.get(name, ("absent", ""))[0], rust.get(name, ("absent", ""))[0]
-        if left != right:
+        # What each of the two would come to without the accident.
+        if left.replace("unstable", "passed") != right.replace("unstable", "passed"):
             differences.append(f"{name}: C {left}, Rust {right}")
     return differences, len(c_order)
 
@@ -263,7 +273,7 @@ def main():
     if len(sys.argv) < 3:
         sys.exit(usage)
     if sys.argv[1] == "count":
-        total = {"passed": 0, "failed": 0, "skipped": 0, "known": 0}
+        total = dict.fromkeys(OUTCOMES, 0)
         for path in sys.argv[2:]:
             for outcome, _ in read(path)[0].values():
                 total[outcome] += 1
