@@ -275,6 +275,13 @@ int page_out(char *start, size_t len);
 /* The same for what leaves no swap entry: shared memory, and what MADV_FREE has given up. */
 int page_out_gone(char *start, size_t len);
 
+/* ---- wider windows for races (widen.c); they last as long as the descriptors, that is the process ---- */
+
+/* Holds up one passage in @one_in (a power of two) of a kernel function for @us: a descriptor, or -errno. */
+int widen_one(const char *function, unsigned int us, unsigned int one_in);
+/* The same at all places where a race with a collapse can be lost: how many, or -errno. */
+int widen(unsigned int us);
+
 /* ---- memory cgroups, version 2 (memcg.c) ---- */
 
 struct memcg {
