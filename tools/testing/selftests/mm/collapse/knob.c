@@ -17,7 +17,7 @@
 
 static struct saved {
 	char path[128];
-	char val[64];
+	char val[128];	/* as long as core_pattern may be */
 } saved[MAX_KNOBS];
 static int nr_saved;
 static pid_t saver;
@@ -144,7 +144,7 @@ static void save_one(const char *path)
 
 void knobs_restore(void)
 {
-	char now[64];
+	char now[128];
 	int i;
 
 	if (getpid() != saver)
@@ -177,7 +177,7 @@ void knobs_save(void)
 		"/sys/kernel/mm/ksm/pages_to_scan",
 		"/proc/sys/vm/swappiness", "/proc/sys/vm/overcommit_memory",
 		"/proc/sys/vm/min_free_kbytes", "/sys/power/pm_test",
-		"/proc/sys/vm/dirty_writeback_centisecs",
+		"/proc/sys/vm/dirty_writeback_centisecs", "/proc/sys/kernel/core_pattern",
 	};
 	static const int signals[] = { SIGHUP, SIGINT, SIGTERM, SIGQUIT, SIGPIPE };
 	char path[300];

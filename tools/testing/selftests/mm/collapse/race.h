@@ -75,6 +75,7 @@ void *race_writer_odd(void *arg);	/* odd pages */
 int race_remap(void);
 int race_mremap(void);
 int race_discard(void);
+int race_tables(void);
 int race_mprotect(void);
 int race_fork(void);
 int race_exit(void);
@@ -86,5 +87,8 @@ int race_swap(void);
 int race_migrate(void);
 int race_collapsers(void);
 int race_readers(void);
+int race_core(void);
+/* The receiver of a core file, which the kernel starts with "--receive FILE". */
+int core_receive(const char *file);
 
 #endif /* COLLAPSE_RACE_H */

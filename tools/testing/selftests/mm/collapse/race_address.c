@@ -2,6 +2,7 @@
 /* Races with changes of the address space: mmap, mremap, mprotect, discards. */
 #include <errno.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -296,6 +297,73 @@ static void *protector(void *arg)
 		sched_yield();
 	}
 	return NULL;
+}
+
+/* ---- all of that to one page table: nobody may take a PMD that is empty or huge for a table ---- */
+
+static void *residence_reader(void *arg)
+{
+	struct race *r = arg;
+	unsigned char *resident = malloc(race_pages(r));
+
+	while (!r->stop) {
+		/* The answer is old when it comes; that it comes is what matters. */
+		if (mincore(r->base, r->nr_pmds * pmd_size, resident))
+			race_fail(r, "mincore: %s", strerror(errno));
+		sched_yield();
+	}
+	free(resident);
+	return NULL;
+}
+
+/* Splits the VMA, and a huge PMD, for a moment; nobody is kept from writing. */
+static void *permission_changer(void *arg)
+{
+	struct race *r = arg;
+
+	while (!r->stop) {
+		char *page = race_page(r, race_random() % race_pages(r));
+
+		if (mprotect(page, page_size, PROT_READ | PROT_WRITE | PROT_EXEC) ||
+		    mprotect(page, page_size, PROT_READ | PROT_WRITE))
+			race_fail(r, "mprotect: %s", strerror(errno));
+		sched_yield();
+	}
+	return NULL;
+}
+
+/* All of the memory, huge or not, and faults that may be huge as well. */
+static void *table_dropper(void *arg)
+{
+	struct race *r = arg;
+	size_t n;
+
+	while (!r->stop) {
+		if (madvise(r->base, r->nr_pmds * pmd_size, MADV_DONTNEED))
+			race_fail(r, "MADV_DONTNEED: %s", strerror(errno));
+		memset(r->version, 0, race_pages(r) * sizeof(*r->version));
+		for (n = 0; n < race_pages(r); n += 8)
+			if (race_check(r, n))
+				race_write(r, n);
+		race_add(r->disturbed, 1);
+		sched_yield();
+		for (n = 0; n < race_pages(r); n += 8)
+			race_check(r, n);
+	}
+	return NULL;
+}
+
+int race_tables(void)
+{
+	struct race *r = race_start("tables", 1);
+
+	race_thread(r, table_dropper);
+	race_thread(r, residence_reader);
+	race_thread(r, permission_changer);
+	race_thread(r, race_collapser);
+	race_thread(r, race_collapser);
+	race_thread(r, race_splitter);
+	return race_finish(r);
 }
 
 int race_mprotect(void)

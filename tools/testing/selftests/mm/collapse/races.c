@@ -40,7 +40,9 @@ RACE(remap)
 RACE(mremap)
 RACE(fork)
 RACE(exit)
+RACE(core)
 RACE(discard)
+RACE(tables)
 RACE(mprotect)
 RACE(uffd)
 RACE(pin)
@@ -53,6 +55,8 @@ RACE(readers)
 
 int main(int argc, char **argv)
 {
+	if (argc == 3 && strcmp(argv[1], "--receive") == 0)
+		return core_receive(argv[2]);
 	if (argc > 1 && isdigit((unsigned char)argv[1][0])) {
 		setenv("RACE_SECONDS", argv[1], 1);
 		argv[1] = argv[0];
