@@ -11,6 +11,10 @@ KSRC ?=
 DEMO_ARGS ?=
 SEQUENCES ?= 5000
 SEED ?= 1
+CPUS ?= 2
+IMPLS ?= rust c
+PROFILES ?= $(PROFILE)
+WIDEN ?= 100
 # How the scripts are told; nothing else in the environment changes what they do.
 export IMPL PROFILE ARCH PAGE_SIZE JOBS KVM KSRC DEMO_ARGS CONFIG FORCE
 # The kernel's make must not see this one's flags.
@@ -18,7 +22,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 KERNEL := build/$(ARCH)$(patsubst %,-%,$(filter-out 4k,$(PAGE_SIZE)))/$(PROFILE)-$(IMPL)
 
-.PHONY: all demo setup source kernel initramfs check fuzz bench shell lint apply unapply deb rust-analyzer clean distclean help
+.PHONY: all demo setup source kernel initramfs check fuzz stress bench shell lint apply unapply deb rust-analyzer clean distclean help
 .NOTPARALLEL:
 
 all: kernel initramfs demo
@@ -53,6 +57,10 @@ endif
 
 fuzz: source
 	@scripts/fuzz.sh $(SEQUENCES) $(SEED)
+
+stress: source
+	@scripts/stress.py --seconds $(if $(MINUTES),$$(($(MINUTES) * 60)),4) --profiles "$(PROFILES)" \
+		--impls "$(IMPLS)" --cpus "$(CPUS)" --widen "$(WIDEN)" $(CLASSES)
 
 bench: source
 	@scripts/bench.sh
@@ -92,10 +100,13 @@ help:
 ##                       (FULL=1: also on the debug kernel with C, upstream's with two processors, and
 ##                       all of upstream's on the debug kernels: about three times as long)
 ##                       (CHECK_PROFILES, CHECK_IMPLS, CHECK_JOBS: only these, for example
-##                       CHECK_JOBS="file-races trace"; CHECK_MINUTES: with ARCH=all, leaves out
-##                       what would take longer)
+##                       CHECK_JOBS="file-races trace"; CHECK_MINUTES=n leaves out, and says so,
+##                       what might not be over by then)
 ##   make fuzz           random sequences of calls on the C and the Rust kernel: SEQUENCES=n (5000), from SEED=s (1) on;
 ##                       what differs is made short and printed as a program
+##   make stress         each known failure class on both kernels, as a table: a few seconds for each, or MINUTES=n; CPUS="1 2 4",
+##                       PROFILES="release debug", IMPLS="rust c", CLASSES="16 N3"; WIDEN=us holds collapses up where
+##                       they could lose a race (100)
 ##   make bench          instructions per collapse, C against Rust
 ##   make shell          a shell in the guest, with file systems at /mnt/ext4, /mnt/xfs and /mnt/tmpfs
 ##   make lint           format, SAFETY comments, budget of unsafe, checkpatch, kernel-doc

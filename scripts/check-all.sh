@@ -20,7 +20,7 @@ for variant in "x86_64 4k 0" "arm64 4k 25" "arm64 16k 25" "arm64 64k 25"; do
 	say "$1, pages of $2"
 	output=$LOGS/check-$1-$2.log
 	outputs+=("$output")
-	CHECK_IMPLS=$impls make --no-print-directory check "ARCH=$1" "PAGE_SIZE=$2" 2>&1 | tee "$output" || failed="$failed $1-$2"
+	CHECK_IMPLS=$impls CHECK_MINUTES=${CHECK_MINUTES:+$((CHECK_MINUTES - SECONDS / 60))} make --no-print-directory check "ARCH=$1" "PAGE_SIZE=$2" 2>&1 | tee "$output" || failed="$failed $1-$2"
 done
 say "All of it, after $(elapsed $SECONDS)"
 for output in "${outputs[@]}"; do

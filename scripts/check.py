@@ -6,37 +6,19 @@ Release kernels come first, so that most failures show within minutes. The last 
 For arm64 it is the release kernels (FULL=1: debug as well), and with 16 and 64 KiB pages a short form.
 """
 import os
-import re
-import subprocess
 import sys
-import threading
 import time
-import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import fuzz  # noqa: E402
 import guest  # noqa: E402
-import machine  # noqa: E402
 import runner_test  # noqa: E402
+import stress  # noqa: E402
 import tap  # noqa: E402
+from jobs import ARCH, FULL, LISTS, PAGE_SIZE, RESULTS, TOP, USER, VARIANT, Job, build, run_jobs, slots  # noqa: E402
 
-TOP = guest.TOP
-ARCH, PAGE_SIZE = os.environ.get("ARCH") or "x86_64", os.environ.get("PAGE_SIZE") or "4k"
-VARIANT = machine.variant(ARCH, PAGE_SIZE)
-USER = os.path.join(TOP, "build", ARCH)
-RESULTS = os.path.join(TOP, "build/results")
-LISTS = os.path.join(TOP, "scripts/tests")
-# FULL=1 makes it three times as long: the debug kernel with the C implementation, upstream's tests on two processors,
-# and those that take minutes each on a debug kernel.
-FULL = os.environ.get("FULL", "0") not in ("", "0")
 IMPLS = (os.environ.get("CHECK_IMPLS") or "rust c").split()
 PROFILES = (os.environ.get("CHECK_PROFILES") or ("release debug" if FULL or ARCH == "x86_64" else "release")).split()
-# Tests that do not apply to an architecture, or to a size of its pages, and why.
-EXCLUDED = {"soft-dirty": "arm64 has no soft-dirty bit in its page-table entries"} if ARCH == "arm64" else {}
-if PAGE_SIZE == "64k":
-    EXCLUDED["khugepaged"] = "collapse_compound_extreme fills 512 MiB 8192 times"
-    EXCLUDED.update({"khugepaged-" + kind: "the page cache has no folio of 512 MiB: MAX_PAGECACHE_ORDER is 11"
-                     for kind in ("shmem", "shmem-4", "ext4", "xfs", "tmpfs")})
 # Some guests only, by what they are called, such as "trace".
 JOBS = (os.environ.get("CHECK_JOBS") or "").split()
 
@@ -52,69 +34,14 @@ FILE_RACE_SECONDS = {"release": 2, "debug": 4 if FULL else 2}
 DRIFT_OPS = {"release": 100000 if FULL or ARCH == "x86_64" else 30000, "debug": 5000}
 # The accounts of the C implementation are not what is in question.
 C_DRIFT_OPS = 10000
+START, MINUTES, LONGEST_GUEST = time.monotonic(), int(os.environ.get("CHECK_MINUTES") or 0), 10
+STRESS_SECONDS = 20 if FULL else 4
 FUZZ_LAST = {"release": 3000 if FULL else 1200, "debug": 200}
-LONGEST_FIRST = ["upstream", "file-races", "collapse-files", "upstream-files", "races", "collapse", "files", "migration", "trace", "fuzz",
-                 "entries", "mthp-file", "mthp", "mthp-waste", "kunit"]
+LONGEST_FIRST = ["upstream", "stress", "file-races", "collapse-files", "upstream-files", "races", "collapse", "files", "migration", "trace", "fuzz",
+                 "entries", "mthp-file", "programs", "mthp", "mthp-waste", "kunit"]
 FILES_OPS = {"release": ["--env", "FSX_OPS=3000", "--env", "RANGES_OPS=600"],
              "debug": ["--env", "FSX_OPS=1000" if FULL else "FSX_OPS=600", "--env", f"RANGES_OPS={200 if FULL else 120}"]}
 DISKS = ["--disk", "ext4:512", "--disk", "xfs:512"]
-
-
-class Job:
-    """One guest: a kernel, a list, and the machine that the list needs."""
-
-    def __init__(self, what, impl, profile, cpus, *options, compare=False, files=None, model=None):
-        self.what, self.impl, self.profile, self.cpus = what, impl, profile, cpus
-        self.options, self.compare = [*options, *(["--cpu", model] if model else [])], compare
-        self.files = files or [what]
-        self.kernel = os.path.join(TOP, "build", VARIANT, f"{profile}-{impl}")
-        kernel = guest.kernel_name(self.kernel)
-        self.where = f"{cpus}cpu" + (f" {model}" if model else "")
-        self.name = f"{kernel}-{what}-{self.where}".replace(" ", "-")
-        self.title = f"{kernel} {what} {self.where}"
-        self.out = os.path.join(RESULTS, self.name)
-        self.report, self.progress, self.error = None, guest.Progress(self.title, 0), None
-
-    def run(self):
-        try:
-            lists = [os.path.join(LISTS, f"{name}.list") for name in self.files]
-            words = [self.kernel, *lists, "--cpus", str(self.cpus), "--title", self.title, "--out", self.out, *self.options]
-            args = guest.complete(guest.parser().parse_args(words))
-            tests = guest.read_lists(args.lists, args.only)
-            for test in tests:
-                if test[0] in EXCLUDED:
-                    test[3] = f"echo '1..0 # SKIP {EXCLUDED[test[0]]}'; exit 4"
-            self.progress = guest.Progress(self.title, len(tests))
-            self.report = guest.run(args, tests, self.out, self.progress)
-            self.args, self.tests = args, tests
-        except (Exception, SystemExit) as problem:  # a broken runner is a failed run, not a missing one
-            self.error = f"{problem}\n{traceback.format_exc()}"
-
-
-    def again(self):
-        """Twice more, by itself, what failed without harm: an accident, such as a machine too slow, is told apart by that."""
-        doubtful = self.report.doubtful() if self.report and not FULL else []
-        if not doubtful or len(doubtful) > MAX_DOUBTFUL:
-            return
-        points = {}
-        for point in doubtful:
-            points.setdefault(point.test, []).append(point.name)
-        tests = [[*test[:3], only_points(test[3], points[test[0]])] for test in self.tests if test[0] in points]
-        self.progress = guest.Progress(f"{self.title}, again", len(tests))
-        self.report.doubt(*(guest.run(self.args, tests, f"{self.out}-again{turn}", self.progress) for turn in (1, 2)))
-        with open(self.out + ".tap", "w") as target:
-            target.write(self.report.text())
-
-
-# More than this is no accident.
-MAX_DOUBTFUL = 3
-
-
-def only_points(command, names):
-    """The command for these points of a program of ours; for anything else, all of it."""
-    if re.fullmatch(r"\./\w+", command) and all(re.fullmatch(r"\w+(\.\w+)+", name) for name in names):
-        return command + "".join(f" -r {name}" for name in names)
-    return command
 
 
 # Upstream's tests map memory where they expect nothing to be, which address randomisation may disappoint.
@@ -130,10 +57,12 @@ SHORT = "(?!khugepaged-of|khugepaged-xfs|cow|soft-dirty|ksm_functional_tests|mre
 ARM64 = {"races": (4, "max"), "file-races": (4, "cortex-a35"), "collapse": (2, "cortex-a35"), "collapse-files": (2, "max"),
          "files": (2, "cortex-a35"), "migration": (4, "max"), "trace": (1, "max"), "upstream": (1, "cortex-a35"),
          "upstream-files": (1, "max"), "kunit": (1, "max"), "mthp": (4, "max"), "mthp-waste": (2, "cortex-a35"),
-         "mthp-file": (2, "max")}
+         "mthp-file": (2, "max"), "stress": (4, "cortex-a35")}
 # Lists that the C implementation goes through only if all is asked for: they wait, and say no more than that it passes, or
 # that it wastes what mthp-waste counts. And elsewhere than on x86_64:
-NOT_FOR_C = ("races", "file-races", "files", "mthp-waste")
+NOT_FOR_C = ("races", "file-races", "files", "mthp-waste", "stress")
+# What the release kernel does as a part of "stress".
+IN_STRESS = ("races", "file-races")
 C_ON_X86 = ("migration",)
 # What depends on who keeps these bits runs on both.
 BOTH = [(1, "cortex-a35"), (4, "max")]
@@ -182,6 +111,8 @@ def full_jobs(profile):
         def add(what, cpus, *options, **more):
             if impl == "c" and not FULL and what in NOT_FOR_C + (C_ON_X86 if ARCH != "x86_64" else ()):
                 return
+            if what in IN_STRESS and profile == "release" and not FULL:
+                return
             jobs.extend(Job(what, impl, profile, number, *options, model=model, **more) for number, model in places(what, cpus))
         # Truncation of a file on a disk can hang the C implementation for ever: see files-shrink.list.
         shrink, cut = (["files-shrink"], ["--env", "RACE_CUT=1"]) if impl == "rust" else ([], [])
@@ -193,6 +124,8 @@ def full_jobs(profile):
         nth = ["fail-nth"] if profile == "debug" and FULL else []
         few = ["--env", "FEW_KINDS=1"] if profile == "debug" and not FULL else []
         drift_ops = C_DRIFT_OPS if impl == "c" and not FULL else DRIFT_OPS[profile]
+        if profile == "release" and (impl == "rust" or FULL):
+            jobs += [stress.job(impl, profile, number, STRESS_SECONDS, model=model) for number, model in places("stress", 4)]
         add("races", 2, "--mem", "2048", "--numa", "2", "--env", f"RACE_SECONDS={RACE_SECONDS[profile]}", compare=True)
         add("file-races", 2, "--mem", "2048", *DISKS, *cut, *few, *lesser, "--env", f"RACE_SECONDS={FILE_RACE_SECONDS[profile]}")
         add("collapse", 2, "--mem", "2048", "--env", f"DRIFT_OPS={drift_ops}", files=["collapse", *inject], compare=True)
@@ -215,35 +148,11 @@ def full_jobs(profile):
             add("upstream-files", cpus, *UPSTREAM, *DISKS, *quick, compare=True)
         if profile == "debug" and impl == "rust":
             add("kunit", 1)
+            if ARCH == "x86_64":
+                few_programs = [] if FULL else ["--only", "(?!sqlite-xfs|compile-tmpfs).*"]
+                add("programs", 2, "--mem", "2048", *DISKS, "--image", "programs", *few_programs,
+                    "--env", f"PROGRAM_SECONDS={60 if FULL else 8}")
     return jobs
-
-
-def run_jobs(jobs, slots):
-    waiting, running, ticker, start = list(jobs), [], guest.Ticker(), time.monotonic()
-    while waiting or running:
-        while waiting and len(running) < slots:
-            job = waiting.pop(0)
-            thread = threading.Thread(target=job.run, daemon=True)
-            thread.start()
-            running.append((job, thread))
-        time.sleep(0.2)
-        for job, thread in [r for r in running if not r[1].is_alive()]:
-            running.remove((job, thread))
-            ticker.clear()
-            if job.report:
-                guest.print_report(job.report, job.out, job.progress.seconds())
-            else:
-                print(f"  {job.title}: FAILED to run: {job.error}", flush=True)
-        ticker.show(int(time.monotonic() - start), "; ".join(job.progress.text() for job, _ in running) +
-                    (f"; {len(waiting)} guests wait" if waiting else ""))
-    ticker.clear()
-
-
-def build(script, **variables):
-    status = subprocess.call([os.path.join(TOP, "scripts", script)], env=dict(os.environ, **variables))
-    if status:
-        print(f"0 passed, 1 failed, 0 skipped ({script} failed)")
-        sys.exit(1)
 
 
 def runner_works(total):
@@ -269,10 +178,10 @@ def fuzz_works(total):
 
 
 def all_listed(total):
-    """Every program of the collapse selftests is in a list."""
+    """Every program of the collapse selftests is in a list, or runs for a failure class."""
     with open(os.path.join(USER, "selftests/collapse.programs")) as names:
         programs = set(names.read().split())
-    listed = set()
+    listed = stress.programs()
     for path in (os.path.join(LISTS, f) for f in os.listdir(LISTS) if f.endswith(".list")):
         listed |= {word[2:] for test in guest.read_lists([path], []) for word in test[3].split() if word.startswith("./")}
     missing = sorted(programs - listed)
@@ -318,6 +227,8 @@ def comparisons(jobs):
         if not partner or not (rust.compare or rust.what in ("trace", "fuzz")):
             continue
         name, c = f"{rust.profile} {rust.what} {rust.where}: Rust as C", partner[0]
+        if rust.left_out or c.left_out:
+            continue
         if not rust.report or not c.report:
             yield name, ["one of the two guests did not run"], ""
         elif rust.what == "fuzz":
@@ -336,34 +247,33 @@ def comparisons(jobs):
             yield name, differences, f"{total} test points"
 
 
-def available_mib():
-    """Memory of this host for guests."""
-    with open("/proc/meminfo") as fields:
-        return next(int(line.split()[1]) for line in fields if line.startswith("MemAvailable:")) // 1024
+def in_time():
+    """Whether a guest that is started now will be over in CHECK_MINUTES, if that is set; a debug kernel takes the longest."""
+    return not MINUTES or time.monotonic() - START < (MINUTES - LONGEST_GUEST) * 60
 
 
 def main():
     os.makedirs(RESULTS, exist_ok=True)
-    total = dict.fromkeys(tap.OUTCOMES, 0)
-    slots = max(1, min(os.cpu_count() or 1, 8, available_mib() // machine.MEMORY[PAGE_SIZE]))
-    start, everything = time.monotonic(), []
+    total, everything = dict.fromkeys(tap.OUTCOMES, 0), []
     print("Guest's user space", flush=True)
     build("fsx.sh")
     build("initramfs.sh")
+    build("programs.sh")
     all_listed(total)
     for profile in PROFILES:
         print(f"Kernels, {profile}", flush=True)
-        for impl in impls_of(profile):
+        for impl in impls_of(profile) if in_time() else []:
             build("build.sh", IMPL=impl, PROFILE=profile)
         print(f"Guests, {profile}", flush=True)
         if profile == PROFILES[0]:
             runner_works(total)
             fuzz_works(total)
         jobs = jobs_of(profile)
-        run_jobs(jobs, slots)
+        run_jobs(jobs, slots(), in_time)
         for job in jobs:
             job.again()
         everything += jobs
+        stress.write([job for job in everything if job.what == "stress"])
         for name, differences, what in comparisons(jobs):
             total["failed" if differences else "passed"] += 1
             print(f"  {name}: {'DIFFERENT' if differences else 'equal, ' + what}")
@@ -371,8 +281,12 @@ def main():
                 print("    " + difference)
             if len(differences) > 20:
                 print(f"    and {len(differences) - 20} more")
-    print(f"Results, after {int(time.monotonic() - start) // 60} minutes (each test: build/results/*.tap)")
+    print(f"Results, after {int(time.monotonic() - START) // 60} minutes (each test: build/results/*.tap)")
     for job in everything:
+        if job.left_out:
+            total["skipped"] += 1
+            print(f"  {job.title:<34} left out: it might not be over in CHECK_MINUTES={MINUTES}")
+            continue
         if not job.report:
             total["failed"] += 1
             print(f"  {job.title:<34} did not run")

@@ -217,8 +217,9 @@ def run(args, tests, out, progress, tick=lambda: None):
     with tempfile.TemporaryDirectory(prefix="guest.", dir=os.path.join(TOP, "build")) as scratch:
         initrd, console = os.path.join(scratch, "initrd"), out + ".console"
         with open(initrd, "wb") as target:
-            with open(args.initramfs, "rb") as base:
-                target.write(base.read())
+            for image in [args.initramfs, *args.images]:
+                with open(image, "rb") as part:
+                    target.write(part.read())
             target.write(cpio({"run/options": options.encode(), "run/list": lines.encode()}))
         command = qemu_command(args, initrd, console, make_disks(args, scratch))
         if args.shell:
@@ -336,6 +337,8 @@ def parser():
     parser.add_argument("--scale", type=int, default=0, help="factor on all time limits (default: 1, debug kernels 4)")
     parser.add_argument("--limit", type=int, default=0, help="seconds for the whole guest")
     parser.add_argument("--append", default="", help="more kernel parameters")
+    parser.add_argument("--image", action="append", default=[], dest="images", metavar="NAME",
+                        help="one more image beside the guest's own, if it has been made, such as \"programs\"")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for the tests")
     parser.add_argument("--icount", action="store_true", help="a clock that counts instructions")
     parser.add_argument("--kvm", choices=["auto", "0", "1"], default=os.environ.get("KVM") or "auto")
@@ -365,6 +368,8 @@ def complete(args):
     args.page_size = machine.page_size(args.kernel)
     args.mem, args.swap_mb = args.mem or machine.MEMORY[args.page_size], args.swap_mb or machine.SWAP[args.page_size]
     args.initramfs = os.path.join(TOP, "build", args.machine.arch, "initramfs/base.cpio")
+    images = (os.path.join(os.path.dirname(args.initramfs), f"{name}.cpio") for name in args.images)
+    args.images = [image for image in images if os.path.exists(image)]
     if not os.path.exists(args.initramfs):
         sys.exit(f"error: {args.initramfs} does not exist\nremedy: make initramfs ARCH={args.machine.arch}")
     args.kvm = kvm_runs(args)

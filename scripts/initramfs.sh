@@ -92,6 +92,8 @@ pack() {
 	mkdir -p "$new"/{bin,dev,proc,sys,tests/mm,tests/collapse,etc}
 	cp "$BUSYBOX" "$new/bin/busybox"
 	for applet in $("$OWN_BUSYBOX" --list); do [ "$applet" = busybox ] || ln -s busybox "$new/bin/$applet"; done
+	printf '%s:x:%s:%s::/:/bin/sh\n' root 0 0 nobody 65534 65534 >"$new/etc/passwd"
+	printf '%s:x:%s:\n' root 0 nogroup 65534 >"$new/etc/group"
 	cp "$TOP/scripts/guest-init.sh" "$new/init"
 	cp "$TOP/scripts/kunit.sh" "$new/bin/kunit"
 	cp "$TOP/scripts/again.sh" "$new/bin/again"
