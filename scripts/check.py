@@ -129,7 +129,7 @@ def full_jobs(profile):
         add("races", 2, "--mem", "2048", "--numa", "2", "--env", f"RACE_SECONDS={RACE_SECONDS[profile]}", compare=True)
         add("file-races", 2, "--mem", "2048", *DISKS, *cut, *few, *lesser, "--env", f"RACE_SECONDS={FILE_RACE_SECONDS[profile]}")
         add("collapse", 2, "--mem", "2048", "--env", f"DRIFT_OPS={drift_ops}", files=["collapse", *inject], compare=True)
-        add("collapse-files", 2, "--mem", "2048", *DISKS, *few, files=["collapse-files", *inject_files, *nth], compare=True)
+        add("collapse-files", 2, "--mem", "2048", *DISKS, *few, "--env", "SWAP_CUT=1", files=["collapse-files", *inject_files, *nth], compare=True)
         add("files", 2, "--mem", "2048", *DISKS, *FILES_OPS[profile], files=["files", *shrink])
         add("entries", 2, "--mem", "2048", *DISKS, compare=True)
         add("mthp", 2, "--mem", "2048", compare=True)

@@ -35,7 +35,7 @@ def programs():
 
 def job(impl, profile, cpus, seconds, widen=100, only=(), model=None):
     """A guest that goes through them; truncation on disks can hang the C implementation for ever."""
-    settings = {"STRESS_SECONDS": seconds, "STRESS_WIDEN": widen, "STRESS_CLASSES": f'"{" ".join(only)}"', "RACE_MTHP": 1}
+    settings = {"STRESS_SECONDS": seconds, "STRESS_WIDEN": widen, "STRESS_CLASSES": f'"{" ".join(only)}"', "RACE_MTHP": 1, "SWAP_CUT": 1}
     if impl == "rust":
         settings["RACE_CUT"] = 1
     env = [word for name, value in settings.items() for word in ("--env", f"{name}={value}")]

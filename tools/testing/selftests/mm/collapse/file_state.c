@@ -142,6 +142,36 @@ TEST_F(kind, swapped_out_khugepaged)
 	EXPECT_EQ(0, file_verify_all(F, MEM, 1));
 }
 
+/*
+ * A huge page in swap is one entry, and the file is cut in the middle of it. Linux 7.3 without hooks/0005 does not come
+ * back from that, and cannot be killed.
+ */
+TEST_F(kind, truncated_in_swap)
+{
+	const size_t cuts[] = { pmd_size / 2, page_size, pmd_size - page_size, pmd_size / 4 + page_size / 2, pmd_size + page_size };
+	size_t i;
+
+	if (variant->kind != MEMFD && variant->kind != TMPFS_FILE)
+		SKIP(return, "cannot be made shorter, or is not in swap");
+	if (!getenv("SWAP_CUT"))
+		SKIP(return, "Linux 7.3 may hang here for ever: SWAP_CUT=1 runs it all the same");
+	ASSERT_TRUE(swap_active()) TH_LOG("no swap: boot with zram");
+	for (i = 0; i < sizeof(cuts) / sizeof(cuts[0]); i++) {
+		FILE_SETUP(NR);
+		ASSERT_EQ(0, collapse_settled(MEM, F->len));
+		ASSERT_EQ(0, page_out_gone(MEM, F->len));
+		ASSERT_EQ(0, ftruncate(F->fd, cuts[i]));
+		EXPECT_EQ(0, file_verify(MEM, 0, cuts[i] / page_size * page_size, 1));
+		/* What was cut off does not come back. */
+		ASSERT_EQ(0, ftruncate(F->fd, F->len));
+		EXPECT_EQ(0, verify_zero(MEM + (cuts[i] + page_size - 1) / page_size * page_size,
+					 F->len - (cuts[i] + page_size - 1) / page_size * page_size));
+		EXPECT_EQ(0, collapse_settled(MEM, F->len));
+		EXPECT_EQ(0, file_verify(MEM, 0, cuts[i] / page_size * page_size, 1));
+		file_close(F);
+	}
+}
+
 /* What is not in the page cache is read from the disk. */
 TEST_F(kind, not_cached)
 {
@@ -270,6 +300,32 @@ TEST_F(kind, dirty_by_stores)
 }
 
 /* The daemon passes over dirty files, and comes back when they are clean. */
+/* What was written by somebody who has gone is written back for its sake: nothing else would do that here. */
+TEST_F(kind, written_and_closed)
+{
+	char path[64];
+	int fd;
+
+	SKIP_SHMEM();
+	knob_set("/proc/sys/vm/dirty_writeback_centisecs", "0");
+	FILE_SETUP(NR);
+	file_fill(F, 1, 2);
+	munmap(MEM, F->len);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", F->fd);
+	fd = open(path, O_RDONLY);
+	ASSERT_LE(0, fd);
+	close(F->fd);
+	F->fd = fd;
+	MEM = file_map(F, PROT_READ, MAP_SHARED);
+	file_advise(F);
+	khugepaged_fast();
+	EXPECT_EQ(0, file_wait_huge(MEM, F->len, NR, LONG_MS));
+	khugepaged_idle();
+	knob_set("/proc/sys/vm/dirty_writeback_centisecs", "500");
+	EXPECT_EQ(0, file_verify_all(F, MEM, 2));
+	EXPECT_EQ(0, file_reread(F, 2));
+}
+
 TEST_F(kind, dirty_khugepaged)
 {
 	SKIP_SHMEM();

@@ -15,7 +15,8 @@ usage() {
 	  -l               lists the classes and their tests
 	  CLASS...         these only, for example: 16 N3
 	Files on ext4 and xfs are tested if they are mounted at /mnt/ext4 and /mnt/xfs. RACE_CUT=1 adds races with
-	truncation on these, on which khugepaged in C deadlocks.
+	truncation on these, on which khugepaged in C deadlocks; SWAP_CUT=1 a test after which Linux 7.3 as it is spins
+	for ever.
 	END
 }
 
