@@ -333,15 +333,23 @@ TEST_F(text, uprobe)
 	EXPECT_TEXT();
 	snprintf(def, sizeof(def), "p:collapse/probe %s:0x%lx", self->path, off);
 	ASSERT_EQ(0, knob_try(events, def));
-	ASSERT_EQ(0, knob_try("/sys/kernel/tracing/events/collapse/probe/enable", "1"));
-	EXPECT_EQ(self->sum, copy_ask(&self->a, 'r'));
-	EXPECT_EQ(self->nr - 1, HUGE(self->a));
-	EXPECT_EQ(EINVAL, copy_ask(&self->a, 'c'));
-	EXPECT_EQ(self->sum, copy_ask(&self->a, 'r'));
-	ASSERT_EQ(0, knob_try("/sys/kernel/tracing/events/collapse/probe/enable", "0"));
+	/*
+	 * The copy goes with the probe, and the table with the copy, only if nobody has a reference to it just then. Taking
+	 * the probe away gets one, and may have the copy made active, on a list that has one as well: but only once.
+	 */
+	for (i = 0; i < 10; i++) {
+		ASSERT_EQ(0, knob_try("/sys/kernel/tracing/events/collapse/probe/enable", "1"));
+		EXPECT_EQ(self->sum, copy_ask(&self->a, 'r'));
+		EXPECT_EQ(self->nr - 1, HUGE(self->a));
+		EXPECT_EQ(EINVAL, copy_ask(&self->a, 'c'));
+		EXPECT_EQ(self->sum, copy_ask(&self->a, 'r'));
+		ASSERT_EQ(0, knob_try("/sys/kernel/tracing/events/collapse/probe/enable", "0"));
+		EXPECT_EQ(self->sum, copy_ask(&self->a, 'r'));
+		if (HUGE(self->a) == self->nr)
+			break;
+	}
+	EXPECT_GT(10, i) TH_LOG("it is not huge again when the probe has gone");
 	knob_try(events, "-:collapse/probe");
-	/* The copy goes with the probe only if nobody looks at it just then. */
-	EXPECT_EQ(self->sum, copy_ask(&self->a, 'r'));
 	copy_ask(&self->a, 'd');
 	copy_ask(&self->b, 'd');
 	EXPECT_TEXT();
