@@ -22,7 +22,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 
 KERNEL := build/$(ARCH)$(patsubst %,-%,$(filter-out 4k,$(PAGE_SIZE)))/$(PROFILE)-$(IMPL)
 
-.PHONY: all demo setup source kernel initramfs check fuzz stress bench shell lint apply unapply deb rust-analyzer clean distclean help
+.PHONY: all demo setup source kernel initramfs check fuzz stress coverage bench shell lint apply unapply deb rust-analyzer clean distclean help
 .NOTPARALLEL:
 
 all: kernel initramfs demo
@@ -61,6 +61,9 @@ fuzz: source
 stress: source
 	@scripts/stress.py --seconds $(if $(MINUTES),$$(($(MINUTES) * 60)),4) --profiles "$(PROFILES)" \
 		--impls "$(IMPLS)" --cpus "$(CPUS)" --widen "$(WIDEN)" $(CLASSES)
+
+coverage: source
+	@scripts/coverage.py
 
 bench: source
 	@scripts/bench.sh
@@ -107,6 +110,7 @@ help:
 ##   make stress         each known failure class on both kernels, as a table: a few seconds for each, or MINUTES=n; CPUS="1 2 4",
 ##                       PROFILES="release debug", IMPLS="rust c", CLASSES="16 N3"; WIDEN=us holds collapses up where
 ##                       they could lose a race (100)
+##   make coverage       which lines of the Rust code the tests reach: build/results/coverage.txt
 ##   make bench          instructions per collapse, C against Rust
 ##   make shell          a shell in the guest, with file systems at /mnt/ext4, /mnt/xfs and /mnt/tmpfs
 ##   make lint           format, SAFETY comments, budget of unsafe, checkpatch, kernel-doc

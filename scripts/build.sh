@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Builds one kernel: IMPL=rust|c PROFILE=release|debug, from build/src into build/ARCH/PROFILE-IMPL
+# Builds one kernel: IMPL=rust|c PROFILE=release|debug|coverage, from build/src into build/ARCH/PROFILE-IMPL
 # (ARCH=arm64 PAGE_SIZE=16k|64k: build/arm64-16k, build/arm64-64k).
 # The second implementation of a profile starts from a copy of the first one's objects.
 . "$(dirname "$0")/lib.sh"
@@ -17,7 +17,7 @@ IMAGE=$OUT/$KERNEL_IMAGE
 fragments() {
 	local f files=("$TOP/configs/base.config" "$TOP/configs/$ARCH.config")
 	[ ! -f "$TOP/configs/$ARCH-$PAGE_SIZE.config" ] || files+=("$TOP/configs/$ARCH-$PAGE_SIZE.config")
-	[ "$PROFILE" = release ] || files+=("$TOP/configs/debug.config")
+	[ "$PROFILE" = release ] || files+=("$TOP/configs/$PROFILE.config")
 	files+=("$TOP/configs/impl-$IMPL.config")
 	for f in "$TOP/configs/$PROFILE-$ARCH.config" "$TOP/configs/$PROFILE-$IMPL.config"; do
 		[ ! -f "$f" ] || files+=("$f")
@@ -42,7 +42,9 @@ verify_config() {
 
 seed_from_sibling() {
 	local sibling
-	if [ "$IMPL" = c ]; then sibling=$(kernel_dir rust "$PROFILE"); else sibling=$(kernel_dir c "$PROFILE"); fi
+	if [ "$PROFILE" = coverage ]; then
+		sibling=$(kernel_dir rust release)
+	elif [ "$IMPL" = c ]; then sibling=$(kernel_dir rust "$PROFILE"); else sibling=$(kernel_dir c "$PROFILE"); fi
 	[ ! -d "$OUT" ] && [ -f "$sibling/.complete" ] || return 0
 	rm -rf "$OUT.new"
 	step "copy for $NAME" "copy-$NAME.log" "free some disk space" cp -a --reflink=auto "$sibling" "$OUT.new"
@@ -79,6 +81,8 @@ mkdir -p "$BUILD/$VARIANT"
 seed_from_sibling
 mkdir -p "$OUT"
 configure
+# Which addresses belong to which line.
+[ "$PROFILE" != coverage ] || KMAKE+=("KRUSTFLAGS=-Cdebuginfo=line-tables-only")
 fresh=0
 [ -f "$OUT/vmlinux" ] || fresh=1
 whole=0

@@ -132,6 +132,9 @@ def qemu_command(args, initrd, console, disks):
     for serial, image in disks.items():
         command += ["-drive", f"file={image},format=raw,if=none,id={serial},cache=unsafe",
                     "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+    if args.executed:
+        # What is translated is about to be executed, and each block of it is written down.
+        command += ["-d", "in_asm", "-D", args.executed, "-dfilter", args.executed_in]
     append = " ".join(["console=" + board.console, "panic=-1 oops=panic", board.append, args.append])
     command += ["-kernel", os.path.join(args.kernel, board.image), "-initrd", initrd]
     if args.shell:
@@ -342,6 +345,8 @@ def parser():
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for the tests")
     parser.add_argument("--icount", action="store_true", help="a clock that counts instructions")
     parser.add_argument("--kvm", choices=["auto", "0", "1"], default=os.environ.get("KVM") or "auto")
+    parser.add_argument("--executed", metavar="FILE", help="writes down which instructions were executed (no KVM) ...")
+    parser.add_argument("--executed-in", default="0..0xffffffffffffffff", metavar="RANGES", help="... of these addresses")
     parser.add_argument("--shell", action="store_true", help="interactive")
     return parser
 

@@ -47,7 +47,7 @@ elapsed() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 
 check_variables() {
 	case $IMPL in rust | c) ;; *) die "IMPL=$IMPL" "use IMPL=rust or IMPL=c" ;; esac
-	case $PROFILE in release | debug) ;; *) die "PROFILE=$PROFILE" "use PROFILE=release or PROFILE=debug" ;; esac
+	case $PROFILE in release | debug | coverage) ;; *) die "PROFILE=$PROFILE" "use PROFILE=release or PROFILE=debug" ;; esac
 	case $ARCH in x86_64 | arm64) ;; *) die "ARCH=$ARCH is not supported" "use ARCH=x86_64 or ARCH=arm64" ;; esac
 	case $ARCH-$PAGE_SIZE in
 	*-4k | arm64-16k | arm64-64k) ;;
