@@ -13,6 +13,7 @@
 F int f_fd = -1, f_uffd = -1, f_pin[2] = { -1, -1 }, f_held[2] = { -1, -1 };
 F int f_wake = -1, f_stat = -1, f_scans = -1;
 F pid_t f_child;
+F bool f_markers;			/* something is, or was, write-protected by userfaultfd */
 F unsigned int f_retries;		/* EAGAIN that was not the last word */
 F long *f_shared;			/* what a child's call returned */
 F long (*f_look)(void);			/* what a child has to say of its memory */
@@ -82,9 +83,13 @@ F long f_unmap(unsigned int page, unsigned int n)
 /* MADV_COLLAPSE may say EAGAIN for what only another part of the kernel does. */
 F long f_advise(unsigned int page, unsigned int n, int advice)
 {
-	long err = result(madvise(AT(page), n * PAGE, advice));
+	long err;
 	int again;
 
+	/* Linux 7.3 does not come to an end where shared memory has a marker of that: it zaps, finds it, and begins again. */
+	if (advice == 102 /* MADV_GUARD_INSTALL */ && f_markers)
+		return -EBUSY;
+	err = result(madvise(AT(page), n * PAGE, advice));
 	for (again = 0; advice == 25 && err == -EAGAIN && again < 3; again++) {
 		usleep(again * 1000);
 		err = result(madvise(AT(page), n * PAGE, advice));

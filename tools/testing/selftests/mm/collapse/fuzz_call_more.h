@@ -77,6 +77,7 @@ F long f_protect_uffd(unsigned int page, unsigned int n, int protect)
 		.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
 	};
 
+	f_markers |= protect;
 	return result(ioctl(f_uffd, UFFDIO_WRITEPROTECT, &wp));
 }
 
