@@ -273,7 +273,9 @@ def main():
         for job in jobs:
             job.again()
         everything += jobs
-        stress.write([job for job in everything if job.what == "stress"])
+        stressed = [job for job in everything if job.what == "stress" and job.report]
+        if stressed:
+            stress.write(stressed)
         for name, differences, what in comparisons(jobs):
             total["failed" if differences else "passed"] += 1
             print(f"  {name}: {'DIFFERENT' if differences else 'equal, ' + what}")

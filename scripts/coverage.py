@@ -151,6 +151,7 @@ def main():
         total = write(reached(pieces, executed(out + ".log")), text)
     os.remove(out + ".log")
     print(f"{total[0]} of {total[1]} lines reached: {os.path.relpath(out)}.txt")
+    sys.exit(1 if report.counts()["failed"] else 0)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ POINT = re.compile(r"^\s*(not ok|ok)\b\s*(\d*)\s*-?\s*(.*)$")
 PLAN = re.compile(r"^\s*1\.\.(\d+)\s*(#.*)?$")
 DIRECTIVE = re.compile(r"\s*(?<!\\)#\s*(SKIP|XFAIL|TODO|XPASS)\b:?\s*(.*)$", re.I)
 # What our own tests say of what must never happen.
-WRONG = re.compile(r"\s*# (wrong data|counters?\b|.*: counters are not back|.*lost its content)")
+WRONG = re.compile(r"\s*# (wrong:|wrong data|counters?\b|.*: counters are not back|.*lost its content)")
 KSFT_SKIP = 4
 OUTCOMES = ("passed", "failed", "skipped", "known", "unstable")
 UNSTABLE = "failed once, passed twice by itself"

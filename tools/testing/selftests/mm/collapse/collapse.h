@@ -29,10 +29,7 @@ void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 void must(int err, const char *what);
 void advise(void *start, size_t len, int advice);
 uint64_t now_ms(void);
-/*
- * Says that something did not happen in time, which may be the machine's fault:
- * if nothing else is wrong, the test may be run once more. Gives -ETIMEDOUT.
- */
+/* Says that something did not happen in time, which may be the machine's fault. Gives -ETIMEDOUT. */
 int late(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void sleep_ms(unsigned int ms);
 

@@ -22,6 +22,7 @@ result() {
 	if [ "$1" = 0 ]; then
 		echo "ok $point $2"
 	else
+		echo "# wrong: not so: $2"
 		echo "not ok $point $2"
 		failed=1
 	fi

@@ -50,7 +50,7 @@ void race_fail(struct race *r, const char *fmt, ...)
 
 	if (!__atomic_exchange_n(&r->failed, true, __ATOMIC_SEQ_CST)) {
 		va_start(ap, fmt);
-		printf("# %s: ", r->name);
+		printf("# wrong: %s: ", r->name);
 		vprintf(fmt, ap);
 		printf("\n");
 		va_end(ap);
