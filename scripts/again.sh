@@ -1,8 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# again N COMMAND...: runs up to N times a test that khugepaged can disturb between two of its steps. From the second
-# run on, on slow debug kernels from the first, the two share a processor, on which the test goes first, so that khugepaged runs while the test waits for it.
+# again [-a] N COMMAND...: runs up to N times a test that khugepaged can disturb between two of its steps. From the second
+# run on, on slow debug kernels from the first, the two share a processor, on which the test goes first, so that khugepaged
+# runs while the test waits for it; not with -a, for tests that need all processors.
 # The run that passed most counts; what the others printed stays in the output, as comments.
+daemon=$(pidof khugepaged)
+if [ "$1" = -a ]; then
+	daemon=
+	shift
+fi
 n=$1
 shift
 run=1
@@ -10,7 +16,6 @@ best=-1
 SCALE=1
 # shellcheck disable=SC1091
 [ ! -f /run/options ] || . /run/options
-daemon=$(pidof khugepaged)
 while :; do
 	if [ $((run * SCALE)) -gt 1 ] && [ -n "$daemon" ]; then
 		taskset -p 1 "$daemon" >/dev/null
