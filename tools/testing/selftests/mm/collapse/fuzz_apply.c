@@ -50,6 +50,9 @@ static void advise(const struct op *op, long ret)
 	for (i = op->a; i < op->a + op->n; i++) {
 		struct slot *s = &slots[i];
 
+		/* It cuts a hole into the file that is mapped here, whatever that is. */
+		if (op->x == MADV_REMOVE && s->flags & WILD)
+			objects_doubt();
 		if (!s->there || s->flags & WILD)
 			continue;
 		switch (op->x) {
@@ -64,19 +67,21 @@ static void advise(const struct op *op, long ret)
 				s->flags |= MAYBE;
 			break;
 		case 23:	/* MADV_POPULATE_WRITE */
-			if (follows(s) && ret)
-				doubt(s);
-			else if (follows(s) && objects[s->obj].loose[s->off])
+			/* A copy that may be there stays as it is, so a doubt about it does, too. */
+			if (follows(s) && (ret || s->flags & LOOSE || objects[s->obj].loose[s->off]))
 				doubt(s);
 			else if (follows(s))
 				own(s, objects[s->obj].version[s->off]);
 			break;
 		case 102:	/* MADV_GUARD_INSTALL */
+			/* f_advise() did not call; and it ends in front of what is locked. */
+			if (ret == -EBUSY || (ret == -EINVAL && s->flags & LOCKED))
+				return;
 			if (done) {
 				zap(s);
 				s->flags |= GUARD;
 			} else {
-				s->flags |= LOOSE;
+				s->flags |= WILD;
 			}
 			break;
 		case 103:	/* MADV_GUARD_REMOVE */

@@ -75,8 +75,19 @@ void own(struct slot *s, uint32_t version)
 	}
 }
 
+/* Some file or shared memory has changed, and there is no telling which. */
+void objects_doubt(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < *nr_objects; i++)
+		memset(objects[i].loose, 1, sizeof(objects[i].loose));
+}
+
 void holds(struct slot *s, uint32_t version)
 {
+	if (s->flags & WILD)
+		objects_doubt();
 	if (!s->there || s->flags & WILD)
 		return;
 	if (s->kind == ANON || s->kind == FILE_PRIVATE) {

@@ -39,6 +39,8 @@ bool owns(const struct slot *s);
 bool follows(const struct slot *s);
 /* From now on it has a content of its own. */
 void own(struct slot *s, uint32_t version);
+/* Nothing is known any more of what files and shared memory hold. */
+void objects_doubt(void);
 /* It was written, be it to a copy of its own or to the object. */
 void holds(struct slot *s, uint32_t version);
 
