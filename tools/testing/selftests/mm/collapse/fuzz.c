@@ -161,8 +161,8 @@ static long child_looks(void)
 
 /*
  * Implementations may judge by different parts of a table: C takes what is
- * shared or in swap anywhere in it for a reason not to make folios of a lesser
- * size in the rest.
+ * shared, in swap, pinned, protected by a userfaultfd or given up anywhere in
+ * it for a reason not to make folios of a lesser size in the rest.
  */
 static bool may_differ(const struct op *op, unsigned int sizes)
 {
@@ -170,7 +170,8 @@ static bool may_differ(const struct op *op, unsigned int sizes)
 
 	if (model_behind_extent())
 		return true;
-	return sizes && (in_child || (op->kind == OP_DAEMON && (f_child || look_swapped())));
+	return sizes && (in_child || (op->kind == OP_DAEMON && (f_child || f_markers || f_pin[0] >= 0 ||
+								 model_freed() || look_swapped())));
 }
 
 static void step(const struct op *op, unsigned int i, unsigned int sizes)

@@ -58,6 +58,9 @@ void model_wrote(unsigned int page, uint32_t version);
  */
 bool model_behind_extent(void);
 
+/* MADV_FREE was called for some of it, and it was not written since. */
+bool model_freed(void);
+
 /* Ways for an access to end, as bits 1 << TOUCHED and so on. */
 unsigned int model_ends(unsigned int page, bool write);
 /* Content that is right; false: any is. @or_zero: an empty page is, too. */

@@ -94,7 +94,8 @@ void holds(struct slot *s, uint32_t version)
 		own(s, version);
 	} else if (s->off < ARENA_PAGES) {
 		objects[s->obj].version[s->off] = version;
-		objects[s->obj].loose[s->off] = 0;
+		/* Behind the end of the file, in the rest of a huge page, it is kept as long as that is not split. */
+		objects[s->obj].loose[s->off] = cut_off(s);
 	}
 }
 
@@ -141,6 +142,16 @@ bool model_content(unsigned int page, uint32_t *version, bool *or_zero)
 	*or_zero = false;
 	*version = objects[s->obj].version[s->off];
 	return !objects[s->obj].loose[s->off];
+}
+
+bool model_freed(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARENA_PAGES; i++)
+		if (slots[i].flags & MAYBE)
+			return true;
+	return false;
 }
 
 bool model_behind_extent(void)
