@@ -67,7 +67,7 @@ use self::entries::{
 /// # Invariants
 ///
 /// Both are held; they may be one and the same.
-struct PmdAndTableLock {
+pub(super) struct PmdAndTableLock {
     pml: *mut bindings::spinlock_t,
     ptl: *mut bindings::spinlock_t,
     _nts: NotThreadSafe,
@@ -80,7 +80,10 @@ impl PmdAndTableLock {
     ///
     /// `pmd` must be an entry of the page tables of `mm`, which stay.
     #[inline]
-    unsafe fn lock(mm: *mut bindings::mm_struct, pmd: *mut bindings::pmd_t) -> Option<Self> {
+    pub(super) unsafe fn lock(
+        mm: *mut bindings::mm_struct,
+        pmd: *mut bindings::pmd_t,
+    ) -> Option<Self> {
         // SAFETY: The entry is valid. With the pmd lock it does not change between a table and
         // something else, so the table has a lock.
         unsafe {
@@ -121,7 +124,7 @@ impl Drop for PmdAndTableLock {
 /// # Invariants
 ///
 /// `table` was the PMD entry for `at` of `mm` and was cleared.
-struct RetractedTable {
+pub(super) struct RetractedTable {
     mm: *mut bindings::mm_struct,
     table: bindings::pmd_t,
     at: PmdAddr,
@@ -135,7 +138,7 @@ impl RetractedTable {
     /// `pmd` must be the entry for `at` of the mm of `vma` and have a table that is empty; `_locks`
     /// are its locks. The mm must stay until the value is dropped.
     #[inline]
-    unsafe fn unhook(
+    pub(super) unsafe fn unhook(
         vma: *mut bindings::vm_area_struct,
         pmd: *mut bindings::pmd_t,
         at: PmdAddr,
