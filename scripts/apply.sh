@@ -96,8 +96,10 @@ apply() {
 		fi
 	done
 	check_edited
+	stage_hooks -R "$STATE/hooks/hgm"
 	stage_hooks -R "$STATE/hooks"
 	stage_hooks "" "$TOP/hooks"
+	stage_hooks "" "$TOP/hooks/hgm"
 
 	mkdir -p "$STATE"
 	: >"$new"
@@ -132,6 +134,7 @@ unapply() {
 	local f
 	[ -f "$MANIFEST" ] || die "the overlay is not applied to $TREE"
 	check_edited
+	stage_hooks -R "$STATE/hooks/hgm"
 	stage_hooks -R "$STATE/hooks"
 	install_stage
 	while read -r _ _ f; do remove_file "$f"; done <"$MANIFEST"
@@ -145,7 +148,7 @@ flock "$TREE_LOCK"
 case $ACTION in
 apply)
 	apply
-	say "overlay applied to $TREE ($MODE, $(wc -l <"$MANIFEST") files, $(grep -c '\.patch' "$TOP/hooks/series") hooks)"
+	say "overlay applied to $TREE ($MODE, $(wc -l <"$MANIFEST") files, $(cat "$TOP"/hooks/series "$TOP"/hooks/hgm/series | grep -c '^[^#].*\.patch') hooks)"
 	;;
 unapply)
 	unapply
