@@ -19,7 +19,7 @@ fragments() {
 	[ ! -f "$TOP/configs/$ARCH-$PAGE_SIZE.config" ] || files+=("$TOP/configs/$ARCH-$PAGE_SIZE.config")
 	[ "$PROFILE" = release ] || files+=("$TOP/configs/$PROFILE.config")
 	files+=("$TOP/configs/impl-$IMPL.config")
-	for f in "$TOP/configs/$PROFILE-$ARCH.config" "$TOP/configs/$PROFILE-$IMPL.config"; do
+	for f in "$TOP/configs/$ARCH-$IMPL.config" "$TOP/configs/$PROFILE-$ARCH.config" "$TOP/configs/$PROFILE-$IMPL.config"; do
 		[ ! -f "$f" ] || files+=("$f")
 	done
 	cat "${files[@]}" | sed -n 's/^CONFIG_/&/p' | tac | awk -F= '!seen[$1]++' | tac |
