@@ -37,7 +37,10 @@ C_DRIFT_OPS = 10000
 START, MINUTES, LONGEST_GUEST = time.monotonic(), int(os.environ.get("CHECK_MINUTES") or 0), 10
 STRESS_SECONDS = 20 if FULL else 4
 FUZZ_LAST = {"release": 3000 if FULL else 1200, "debug": 200}
-LONGEST_FIRST = ["upstream", "stress", "file-races", "collapse-files", "upstream-files", "races", "collapse", "files", "migration", "trace", "fuzz",
+# Which kernels have high-granularity mapping of HugeTLB pages, and how long each of its races lasts.
+HGM = ARCH == "x86_64"
+HGM_SECONDS = {"release": 60 if FULL else 4, "debug": 60 if FULL else 8}
+LONGEST_FIRST = ["upstream", "hgm", "hgm-hvo", "stress", "upstream-hugetlb", "file-races", "collapse-files", "upstream-files", "races", "collapse", "files", "migration", "trace", "fuzz",
                  "entries", "mthp-file", "programs", "mthp", "mthp-waste", "kunit"]
 FILES_OPS = {"release": ["--env", "FSX_OPS=3000", "--env", "RANGES_OPS=600"],
              "debug": ["--env", "FSX_OPS=1000" if FULL else "FSX_OPS=600", "--env", f"RANGES_OPS={200 if FULL else 120}"]}
@@ -134,6 +137,16 @@ def full_jobs(profile):
         add("entries", 2, "--mem", "2048", *DISKS, compare=True)
         add("mthp", 2, "--mem", "2048", compare=True)
         add("mthp-waste", 2, "--mem", "2048")
+        if HGM and impl == "rust":
+            # Without HGM_EXPECTED a kernel that has lost it would do nothing but skip. With HVO nobody can write to tail pages.
+            hgm = ["--mem", "2048", "--numa", "2", "--hugetlb", "96", "--env", "HGM_EXPECTED=1",
+                   "--env", f"HGM_SECONDS={HGM_SECONDS[profile]}"]
+            add("hgm", 2, *hgm)
+            if FULL or profile == "release":
+                add("hgm-hvo", 2, *hgm, "--append", "hugetlb_free_vmemmap=on", files=["hgm"])
+        if HGM:
+            # With the option on (Rust) and off (C).
+            add("upstream-hugetlb", 2, "--mem", "2048", "--hugetlb", "256", *DISKS, compare=True)
         if impl == "rust":
             add("mthp-file", 2, "--mem", "2048", *DISKS, *few, files=["mthp-file", *(["inject-mthp-file"] if faults else [])])
         # They mostly wait, or print for a comparison: on the debug kernel only if all is asked for.
@@ -178,9 +191,11 @@ def fuzz_works(total):
 
 
 def all_listed(total):
-    """Every program of the collapse selftests is in a list, or runs for a failure class."""
-    with open(os.path.join(USER, "selftests/collapse.programs")) as names:
-        programs = set(names.read().split())
+    """Every program of our selftests is in a list, or runs for a failure class."""
+    programs = set()
+    for directory in ["collapse"] + ["hugetlb_hgm"] * (ARCH == "x86_64"):
+        with open(os.path.join(USER, f"selftests/{directory}.programs")) as names:
+            programs |= set(names.read().split())
     listed = stress.programs()
     for path in (os.path.join(LISTS, f) for f in os.listdir(LISTS) if f.endswith(".list")):
         listed |= {word[2:] for test in guest.read_lists([path], []) for word in test[3].split() if word.startswith("./")}

@@ -9,7 +9,12 @@ check_variables
 
 UPSTREAM="khugepaged transhuge-stress split_huge_page_test cow soft-dirty ksm_functional_tests guard-regions
 uffd-unit-tests prctl_thp_disable process_madv migration mremap_test madv_populate
-folio_split_race_test memory-failure pagemap_ioctl rmap uffd-stress uffd-wp-mremap"
+folio_split_race_test memory-failure pagemap_ioctl rmap uffd-stress uffd-wp-mremap
+hugetlb-mmap hugetlb-shm hugetlb-mremap hugetlb-madvise hugetlb_dio hugetlb_fault_after_madv hugetlb_madv_vs_map
+hugetlb-soft-offline hugetlb-read-hwpoison"
+# Directories of our own tests, below mm/. HGM is for x86_64.
+OWN="collapse"
+[ "$ARCH" != x86_64 ] || OWN="$OWN hugetlb_hgm"
 # arm64 has no bit for soft-dirty in its page-table entries, and upstream does not build the test there.
 [ "$ARCH" != arm64 ] || UPSTREAM=${UPSTREAM/ soft-dirty / }
 UAPI=$USER_DIR/uapi
@@ -38,13 +43,17 @@ build_upstream() {
 	selftest_make mm "$TESTS/mm" "${targets[@]}"
 }
 
-build_own() { selftest_make mm/collapse "$TESTS/collapse" -k all; }
+build_own() {
+	local dir bad=0
+	for dir in $OWN; do selftest_make "mm/$dir" "$TESTS/$dir" -k all || bad=1; done
+	return $bad
+}
 
-# The names the Makefile of our tests gives them: own_files [programs]
+# The names the Makefile of our tests gives them: own_files DIRECTORY [programs]
 own_files() {
 	local names='$(TEST_PROGS) $(TEST_GEN_PROGS)'
-	[ "${1:-}" = programs ] || names="$names"' $(TEST_FILES) $(TEST_GEN_FILES) $(TEST_PROGS_EXTENDED) $(TEST_GEN_PROGS_EXTENDED)'
-	make -s -C "$SELFTESTS/mm/collapse" OUTPUT="$TESTS/collapse" O="$UAPI" ARCH="$ARCH" --no-print-directory \
+	[ "${2:-}" = programs ] || names="$names"' $(TEST_FILES) $(TEST_GEN_FILES) $(TEST_PROGS_EXTENDED) $(TEST_GEN_PROGS_EXTENDED)'
+	make -s -C "$SELFTESTS/mm/$1" OUTPUT="$TESTS/$1" O="$UAPI" ARCH="$ARCH" --no-print-directory \
 		--eval="khp_files: ; @printf '%s\\n' $names" khp_files
 }
 
@@ -87,9 +96,9 @@ carry() {
 }
 
 pack() {
-	local f new=$ROOT.new applet
+	local f new=$ROOT.new applet dir
 	rm -rf "$new"
-	mkdir -p "$new"/{bin,dev,proc,sys,tests/mm,tests/collapse,etc}
+	mkdir -p "$new"/{bin,dev,proc,sys,tests/mm,etc}
 	cp "$BUSYBOX" "$new/bin/busybox"
 	for applet in $("$OWN_BUSYBOX" --list); do [ "$applet" = busybox ] || ln -s busybox "$new/bin/$applet"; done
 	printf '%s:x:%s:%s::/:/bin/sh\n' root 0 0 nobody 65534 65534 >"$new/etc/passwd"
@@ -100,16 +109,19 @@ pack() {
 	carry "$XFS_IO" "$new"
 	[ ! -x "$FSX" ] || carry "$FSX" "$new"
 	for f in $UPSTREAM; do cp "$TESTS/mm/$f" "$new/tests/mm/"; done
-	for f in $(own_files); do
-		if [ -f "$TESTS/collapse/$(basename "$f")" ]; then
-			cp -L "$TESTS/collapse/$(basename "$f")" "$new/tests/collapse/"
-		elif [ -f "$SELFTESTS/mm/collapse/$f" ]; then
-			cp -L "$SELFTESTS/mm/collapse/$f" "$new/tests/collapse/"
-		else
-			echo "not built: $f"
-		fi
+	for dir in $OWN; do
+		mkdir -p "$new/tests/$dir"
+		for f in $(own_files "$dir"); do
+			if [ -f "$TESTS/$dir/$(basename "$f")" ]; then
+				cp -L "$TESTS/$dir/$(basename "$f")" "$new/tests/$dir/"
+			elif [ -f "$SELFTESTS/mm/$dir/$f" ]; then
+				cp -L "$SELFTESTS/mm/$dir/$f" "$new/tests/$dir/"
+			else
+				echo "not built: $f"
+			fi
+		done
+		own_files "$dir" programs | xargs -n1 basename >"$TESTS/$dir.programs"
 	done
-	own_files programs | xargs -n1 basename >"$TESTS/collapse.programs"
 	find "$new/tests" -type f -exec sh -c 'for f; do case $f in *.sh) ;; *) "$0" "$f" 2>/dev/null || true ;; esac; done' "$USER_STRIP" {} +
 	(cd "$new" && find . -print0 | LC_ALL=C sort -z | cpio -0 -o -H newc --quiet --owner=0:0 >"$IMAGE.new")
 	rm -rf "$ROOT"
@@ -136,6 +148,6 @@ fi
 step "upstream selftests" "$(named selftests-mm.log)" "see the log; the kernel tree must be unmodified" build_upstream
 # A test that does not compile fails the run, but the others can be used.
 bad=0
-(step "collapse selftests" "$(named selftests-collapse.log)" "correct the error in tools/testing/selftests/mm/collapse" build_own) || bad=1
+(step "our selftests" "$(named selftests-own.log)" "correct the error in tools/testing/selftests/mm" build_own) || bad=1
 step "initramfs" "$(named initramfs.log)" "see the log" pack
 exit $bad
