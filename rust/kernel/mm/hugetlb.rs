@@ -125,8 +125,13 @@ impl HgmVma {
     /// The same without waiting; [`None`] if there is no folio.
     #[inline]
     pub fn try_lock_folio(&self, at: PmdAddr) -> Option<Result<LockedFolio, FolioRef>> {
-        match self.mapping()?.slot(self.page_index_at(at)?) {
-            Cached::Folio(folio) => Some(folio.try_lock()),
+        let mapping = self.mapping()?;
+        match mapping.slot(self.page_index_at(at)?) {
+            Cached::Folio(folio) => match folio.try_lock() {
+                // It may have been removed before it was locked.
+                Ok(folio) if !folio.is_in(mapping) => None,
+                tried => Some(tried),
+            },
             Cached::Empty | Cached::Trace => None,
         }
     }
