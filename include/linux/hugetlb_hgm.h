@@ -81,6 +81,11 @@ static inline bool hugetlb_entry_shared(struct folio *folio, pte_t *pte, unsigne
 		here += pte_present(ptep_get(leaf + i));
 	return folio_mapcount(folio) > here;
 }
+#else
+static inline bool hugetlb_entry_shared(struct folio *folio, pte_t *pte, unsigned long hmask)
+{
+	return folio_maybe_mapped_shared(folio);
+}
 #endif
 
 /*
@@ -97,14 +102,16 @@ static inline int hgm_check_register(struct vm_area_struct *vma, vm_flags_t vm_f
 	return 0;
 }
 #endif
-/* A VMA that is about to get the flag: 0 or -ENOMEM. Held: mmap lock, for write. */
+/* A VMA that is about to get the flag, marked as being written: 0 or -ENOMEM. */
 int hgm_prepare(struct vm_area_struct *vma);
+#ifdef CONFIG_USERFAULTFD
 /*
  * UFFDIO_CONTINUE of a range of one VMA, in any slots: bytes done, or an error
  * if there are none. Held: mmap or VMA lock, for read.
  */
 ssize_t hgm_continue(struct vm_area_struct *vma, unsigned long start,
 		     unsigned long len, uffd_flags_t flags);
+#endif
 /*
  * Makes the slot for @addr empty, if its table is: 0, or -EEXIST. Held: mmap or
  * VMA lock, for read.
