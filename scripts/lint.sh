@@ -34,7 +34,7 @@ format() {
 IGNORE=MISSING_SIGN_OFF,FILE_PATH_CHANGES,COMMIT_MESSAGE,EMAIL_SUBJECT,SPDX_LICENSE_TAG,NO_AUTHOR_SIGN_OFF,GIT_COMMIT_ID
 hooks_style() {
 	local f bad=0
-	for f in hooks/*.patch; do
+	for f in hooks/*.patch hooks/hgm/*.patch; do
 		perl "$SRC/scripts/checkpatch.pl" --root="$SRC" --no-signoff --quiet --terse --no-summary --ignore "$IGNORE" - \
 			< <(sed '0,/^--- a/s//---\n&/' "$f") || { echo "in $f"; bad=1; }
 	done
