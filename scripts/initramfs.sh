@@ -9,12 +9,15 @@ check_variables
 
 UPSTREAM="khugepaged transhuge-stress split_huge_page_test cow soft-dirty ksm_functional_tests guard-regions
 uffd-unit-tests prctl_thp_disable process_madv migration mremap_test madv_populate
-folio_split_race_test memory-failure pagemap_ioctl rmap uffd-stress uffd-wp-mremap
-hugetlb-mmap hugetlb-shm hugetlb-mremap hugetlb-madvise hugetlb_dio hugetlb_fault_after_madv hugetlb_madv_vs_map
-hugetlb-soft-offline hugetlb-read-hwpoison"
-# Directories of our own tests, below mm/. HGM is for x86_64.
+folio_split_race_test memory-failure pagemap_ioctl rmap uffd-stress uffd-wp-mremap"
+# Directories of our own tests, below mm/.
 OWN="collapse"
-[ "$ARCH" != x86_64 ] || OWN="$OWN hugetlb_hgm"
+# What has to do with high-granularity mapping is for x86_64.
+if [ "$ARCH" = x86_64 ]; then
+	OWN="$OWN hugetlb_hgm"
+	UPSTREAM="$UPSTREAM hugetlb-mmap hugetlb-shm hugetlb-mremap hugetlb-madvise hugetlb_dio hugetlb_fault_after_madv
+	hugetlb_madv_vs_map hugetlb-soft-offline hugetlb-read-hwpoison"
+fi
 # arm64 has no bit for soft-dirty in its page-table entries, and upstream does not build the test there.
 [ "$ARCH" != arm64 ] || UPSTREAM=${UPSTREAM/ soft-dirty / }
 UAPI=$USER_DIR/uapi
