@@ -203,13 +203,14 @@ TEST_F(hgm, process_madvise)
 {
 	struct arena *a = &self->a;
 	struct iovec { void *base; size_t len; } iov = { a->guest, a->len };
-	int fds[2], pidfd, status;
+	int fds[2], go[2], pidfd, status;
 	pid_t pid;
 	char c;
 
 	SPLIT(0, 2);
 	SPLIT(1, 2);
 	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ(0, pipe(go));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
@@ -221,6 +222,9 @@ TEST_F(hgm, process_madvise)
 			_exit(1);
 		while (mapped_smalls(0, a->guest, HUGE) != (long)SMALLS)
 			sleep_ms(10);
+		/* It is looked at from outside until then. */
+		if (read(go[0], &c, 1) != 1)
+			_exit(1);
 		_exit(verify(a->guest, 0, HUGE, 1) ? 1 : 0);
 	}
 	close(fds[1]);
@@ -232,6 +236,7 @@ TEST_F(hgm, process_madvise)
 	EXPECT_EQ((long)SMALLS, mapped_smalls(pid, a->guest, a->len));
 	if (mapped_smalls(pid, a->guest, a->len) != (long)SMALLS)
 		kill(pid, SIGKILL);
+	EXPECT_EQ(1, write(go[1], "g", 1));
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	/* Ours are as they were. */
@@ -239,6 +244,8 @@ TEST_F(hgm, process_madvise)
 	EXPECT_EQ(2, MAPPED(1));
 	close(pidfd);
 	close(fds[0]);
+	close(go[0]);
+	close(go[1]);
 }
 
 /* R12: PAGEMAP_SCAN looks at each small page; what it may change is none of a table's business. */
