@@ -102,8 +102,6 @@ static inline int hgm_check_register(struct vm_area_struct *vma, vm_flags_t vm_f
 	return 0;
 }
 #endif
-/* A VMA that is about to get the flag, marked as being written: 0 or -ENOMEM. */
-int hgm_prepare(struct vm_area_struct *vma);
 #ifdef CONFIG_USERFAULTFD
 /*
  * UFFDIO_CONTINUE of a range of one VMA, in any slots: bytes done, or an error
@@ -113,10 +111,10 @@ ssize_t hgm_continue(struct vm_area_struct *vma, unsigned long start,
 		     unsigned long len, uffd_flags_t flags);
 #endif
 /*
- * Makes the slot for @addr empty, if its table is: 0, or -EEXIST. Held: mmap or
- * VMA lock, for read.
+ * Makes the slot for @addr empty, if its table is, or has nothing but entries for
+ * failed memory that has gone: 0, or -EEXIST. Held: mmap or VMA lock, for read.
  */
-int hgm_free_empty_table(struct vm_area_struct *vma, unsigned long addr);
+int hgm_free_dead_table(struct vm_area_struct *vma, unsigned long addr);
 /* The leaf for @addr, in any slot, without a lock. Held: hugetlb VMA lock. */
 pte_t hgm_leaf_get(struct vm_area_struct *vma, unsigned long addr, pte_t *slot);
 /* In mm/userfaultfd.c: lets those go on who wait for a part of the range. Held: mmap lock. */
@@ -137,9 +135,6 @@ long hgm_protect_table(struct vm_area_struct *vma, unsigned long addr,
 /* To @dst, an empty slot for @new_addr; flushes. False: not empty, nothing is done. */
 bool hgm_move_table(struct vm_area_struct *vma, unsigned long old_addr,
 		    unsigned long new_addr, pte_t *src, pte_t *dst);
-/* Locks for the call of hgm_prepare(). */
-void hugetlb_vma_lock_alloc(struct vm_area_struct *vma);
-
 /* mm/pagewalk.c: ->hugetlb_entry() for each leaf. Held: hugetlb VMA lock, for read. */
 int hgm_walk_table(pte_t *slot, unsigned long addr, unsigned long end,
 		   struct mm_walk *walk);

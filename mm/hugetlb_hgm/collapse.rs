@@ -45,8 +45,8 @@ enum Failure {
     Poisoned,
     /// The VMA has no lock, as there was no memory for it.
     NoLock,
-    /// A userfaultfd protects a part of it.
-    Protected,
+    /// A userfaultfd protects a part of it, or is to be asked before the rest is mapped.
+    Watched,
     /// Somebody else is at work on it.
     Busy,
     /// The leaves do not map what the file has.
@@ -58,7 +58,7 @@ impl From<Failure> for Error {
         match failure {
             Failure::Poisoned => EHWPOISON,
             Failure::NoLock => ENOMEM,
-            Failure::Protected => EBUSY,
+            Failure::Watched => EBUSY,
             Failure::Busy => EAGAIN,
             Failure::Strange => EINVAL,
         }
@@ -69,7 +69,7 @@ impl From<Unfit> for Failure {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::Poisoned => Failure::Poisoned,
-            Unfit::Protected => Failure::Protected,
+            Unfit::Protected | Unfit::Holes => Failure::Watched,
             Unfit::Migrating => Failure::Busy,
             Unfit::Strange => Failure::Strange,
         }
@@ -131,7 +131,10 @@ fn collapse_once(vma: &HgmVma, at: PmdAddr) -> Result<(), Obstacle> {
     let Some(slot) = tables.slot(at) else {
         return Ok(());
     };
-    match slot.collapse(folio.as_ref(), &tables) {
+    // Who collapses its own memory says with it that the holes may be filled. Others cannot know what is in
+    // them: a page that has not arrived yet, and that the userfaultfd has to bring first.
+    let fill = vma.is_of_current() || !vma.uffd_minor();
+    match slot.collapse(folio.as_ref(), fill) {
         Ok(Collapsed::Already | Collapsed::Emptied) => Ok(()),
         Ok(Collapsed::Huge) => {
             // The holes are filled, and somebody may wait for one of them.

@@ -4,8 +4,8 @@
 //!
 //! Locks: mmap or VMA lock of the caller; for each huge page the fault mutex, and in it the HugeTLB VMA
 //! lock for read; then the folio lock, and the lock of the table. A folio that is locked is not truncated,
-//! and the fault mutex keeps away everybody else who would fill the slot. A table is made with the VMA lock
-//! and the `i_mmap_rwsem` for write; until the former is held for read again, somebody who unmaps the range
+//! and the fault mutex keeps away everybody else who would fill the slot. A table is allocated with the fault
+//! mutex alone, and put into the slot with the VMA lock and the `i_mmap_rwsem` for write; until the former is held for read again, somebody who unmaps the range
 //! may have taken it away, as it is empty, so that another is needed.
 
 #![forbid(unsafe_code)]
@@ -18,12 +18,12 @@ use kernel::{
             killed,
             FaultMutex,
             HgmVma,
-            KeepsTables,
+            SlotFolio,
             SlotState,
+            SpareTable,
             TablesLock,
             VmaReadLock, //
         },
-        page_cache::LockedFolio,
         region::{
             PmdAddr,
             PteIndex,
@@ -87,20 +87,23 @@ fn continue_piece(
                     let done = slot.map_small(&folio, first, len / PAGE_SIZE);
                     return Ok(done.saturating_mul(PAGE_SIZE));
                 }
-                _ if len == HPAGE_PMD_SIZE => return slot.continue_whole(flags).map(|()| len),
+                _ if len == HPAGE_PMD_SIZE => {
+                    return slot.continue_whole(&mutex, flags).map(|()| len);
+                }
                 // Before a table is made: one without a leaf would only be in the way.
                 _ => drop(usable_folio(vma, at)?),
             }
         }
+        let spare = SpareTable::alloc(vma)?;
         let tables = TablesLock::lock(vma).ok_or(ENOMEM)?;
         let slot = tables.slot(at).ok_or(EAGAIN)?;
-        slot.alloc_table(&tables, &mutex)?;
+        slot.install_table(spare, &mutex)?;
     }
     Err(EAGAIN)
 }
 
 /// What the page cache has for the slot, if it may be mapped. The fault mutex keeps it there.
-fn usable_folio(vma: &HgmVma, at: PmdAddr) -> Result<LockedFolio> {
+fn usable_folio(vma: &HgmVma, at: PmdAddr) -> Result<SlotFolio<'_>> {
     let folio = vma.lock_folio(at).ok_or(EFAULT)?;
     if folio.is_hwpoisoned() {
         Err(EIO)

@@ -2,9 +2,12 @@
 
 //! A page fault where there are small leaves.
 //!
-//! Everything is decided by the one leaf that was touched. A table with any leaf has a folio in the page
-//! cache, so no memory is ever allocated here: a table without any is taken away, and the next try finds an
-//! empty slot, which is for the code that knows nothing of small leaves.
+//! Everything is decided by the one leaf that was touched. A table with any leaf that maps something has a
+//! folio in the page cache, so no memory is ever allocated here: a table without any is taken away, and the
+//! next try finds an empty slot, which is for the code that knows nothing of small leaves.
+//!
+//! Entries for memory that has failed count only as long as the page cache has the folio that failed. They
+//! can outlive it: truncation does not come back for what is not mapped.
 //!
 //! Locks: the fault mutex, and in it the HugeTLB VMA lock for read, which are given up as soon as they
 //! are not needed; the folio lock; the lock of the table.
@@ -37,8 +40,8 @@ use kernel::{
 pub(crate) enum Answer {
     /// Whatever was to be done is done: try again.
     Retry,
-    /// There is no memory for what had to be done.
-    OutOfMemory,
+    /// There is nothing that could be mapped.
+    Bus,
     /// What C answers.
     Raw(vm_fault_t),
 }
@@ -63,8 +66,8 @@ pub(crate) fn handle(fault: Fault<'_>, tables: VmaReadLock<'_>, mutex: FaultMute
     let Some(slot) = tables.slot(at) else {
         return Answer::Retry;
     };
-    match Leaf::of(slot.peek(addr)) {
-        Leaf::Poison => Answer::Raw(fault.poisoned(vma)),
+    let found = Leaf::of(slot.peek(addr));
+    match found {
         Leaf::Migration(_) => {
             drop(mutex);
             tables.wait_for_migration(addr);
@@ -76,19 +79,19 @@ pub(crate) fn handle(fault: Fault<'_>, tables: VmaReadLock<'_>, mutex: FaultMute
             }
             Answer::Retry
         }
-        Leaf::Empty | Leaf::Marker => match fill(vma, &slot, index_of(at, addr)) {
-            Missing::Mapped => Answer::Retry,
-            Missing::User => Answer::Raw(fault.wait_for_user(tables, mutex)),
-            Missing::Poisoned => Answer::Raw(fault.poisoned(vma)),
-            Missing::TooMany => Answer::OutOfMemory,
-            Missing::NoFolio => {
-                drop(tables);
-                match free_empty_table(vma, at, &mutex) {
-                    Err(error) if error == ENOMEM => Answer::OutOfMemory,
-                    _ => Answer::Retry,
+        Leaf::Empty | Leaf::Marker | Leaf::Poison => {
+            match fill(vma, &slot, index_of(at, addr), found) {
+                Missing::Mapped => Answer::Retry,
+                Missing::User => Answer::Raw(fault.wait_for_user(tables, mutex)),
+                Missing::Poisoned => Answer::Raw(fault.poisoned()),
+                // To try again would be to try for ever.
+                Missing::TooMany => Answer::Bus,
+                Missing::NoFolio => {
+                    drop(tables);
+                    free_dead_table(vma, at, &mutex).map_or(Answer::Bus, |()| Answer::Retry)
                 }
             }
-        },
+        }
     }
 }
 
@@ -97,14 +100,18 @@ fn index_of(at: PmdAddr, addr: usize) -> PteIndex {
     PteIndex::new(addr.saturating_sub(at.get()) / PAGE_SIZE).unwrap_or(PteIndex::ZERO)
 }
 
-/// Maps a page of what is in the page cache, unless somebody wants to be asked.
-fn fill(vma: &HgmVma, slot: &Slot<'_>, index: PteIndex) -> Missing {
+/// Maps a page of what is in the page cache, unless somebody wants to be asked. `found` is what is there now.
+fn fill(vma: &HgmVma, slot: &Slot<'_>, index: PteIndex, found: Leaf) -> Missing {
     let Some(folio) = vma.lock_folio(slot.at()) else {
         return Missing::NoFolio;
     };
     if folio.is_hwpoisoned() {
-        Missing::Poisoned
-    } else if vma.uffd_minor() {
+        return Missing::Poisoned;
+    }
+    if matches!(found, Leaf::Poison) {
+        slot.forget_poison();
+    }
+    if vma.uffd_minor() {
         // An entry that is being rewritten for migration looks empty for a moment, and nobody shall be told
         // of a fault that there is not.
         match slot.leaves().map(|leaves| leaves.leaf(index)) {
@@ -119,13 +126,24 @@ fn fill(vma: &HgmVma, slot: &Slot<'_>, index: PteIndex) -> Missing {
     }
 }
 
-/// Makes a slot empty, if it has a table without any leaf. Fails with `EEXIST` if it has leaves, and with
-/// `ENOMEM` if the VMA could not be given the lock that this needs. With the fault mutex it is not the table
-/// that somebody has just made in order to fill it.
-pub(crate) fn free_empty_table(vma: &HgmVma, at: PmdAddr, _mutex: &FaultMutex) -> Result {
+/// Makes a slot empty, if it has a table without any leaf that counts. Fails with `EEXIST` if it has some, and
+/// with `ENOMEM` if the VMA has not the lock that this needs. With the fault mutex it is not the table that
+/// somebody has just made in order to fill it, and nothing comes into the page cache or goes.
+pub(crate) fn free_dead_table(vma: &HgmVma, at: PmdAddr, _mutex: &FaultMutex) -> Result {
     let tables = TablesLock::lock(vma).ok_or(ENOMEM)?;
-    match tables.slot(at) {
-        Some(slot) if !slot.free_empty_table(&tables) => Err(EEXIST),
-        _ => Ok(()),
+    let Some(slot) = tables.slot(at) else {
+        return Ok(());
+    };
+    if slot.free_empty_table() {
+        return Ok(());
+    }
+    if vma.has_folio(at) {
+        return Err(EEXIST);
+    }
+    slot.forget_poison();
+    if slot.free_empty_table() {
+        Ok(())
+    } else {
+        Err(EEXIST)
     }
 }

@@ -20,13 +20,12 @@ use kernel::{
     mm::{
         folio::Folio,
         hugetlb::{
-            provide_lock,
             Fault,
             FaultMutex,
             Gather,
             HgmVma,
+            OwnedSlot,
             Slot,
-            TablesLock,
             Walk, //
         },
         region::PmdAddr,
@@ -85,20 +84,6 @@ pub unsafe extern "C" fn hgm_check_register(
 ///
 /// See the module.
 #[export]
-pub unsafe extern "C" fn hgm_prepare(vma: *mut bindings::vm_area_struct) -> c_int {
-    // SAFETY: By the requirements of this function.
-    let has_lock = unsafe { provide_lock(Vma::from_raw(vma)) };
-    if has_lock {
-        0
-    } else {
-        ENOMEM.to_errno()
-    }
-}
-
-/// # Safety
-///
-/// See the module.
-#[export]
 pub unsafe extern "C" fn hgm_continue(
     vma: *mut bindings::vm_area_struct,
     start: usize,
@@ -119,7 +104,7 @@ pub unsafe extern "C" fn hgm_continue(
 ///
 /// See the module.
 #[export]
-pub unsafe extern "C" fn hgm_free_empty_table(
+pub unsafe extern "C" fn hgm_free_dead_table(
     vma: *mut bindings::vm_area_struct,
     addr: usize,
 ) -> c_int {
@@ -129,7 +114,7 @@ pub unsafe extern "C" fn hgm_free_empty_table(
     };
     let at = PmdAddr::align_down(addr);
     let mutex = FaultMutex::lock(vma, at);
-    fault::free_empty_table(vma, at, &mutex).map_or_else(Error::to_errno, |()| 0)
+    fault::free_dead_table(vma, at, &mutex).map_or_else(Error::to_errno, |()| 0)
 }
 
 /// # Safety
@@ -161,7 +146,7 @@ pub unsafe extern "C" fn hgm_fault(
     let (fault, mutex, tables) = unsafe { Fault::adopt(vmf) };
     match fault::handle(fault, tables, mutex) {
         Answer::Retry => 0,
-        Answer::OutOfMemory => bindings::vm_fault_reason_VM_FAULT_OOM,
+        Answer::Bus => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
         Answer::Raw(answer) => answer,
     }
 }
@@ -187,7 +172,10 @@ pub unsafe extern "C" fn hgm_unmap_table(
             return;
         };
         let mut gather = Gather::from_raw(tlb);
-        TablesLock::with_held(hgm, |locks| slot.zap(&mut gather, only, locks));
+        slot.zap(&mut gather, only);
+        if hgm.has_lock() {
+            OwnedSlot::new(slot).gather_empty_table(&mut gather);
+        }
     }
 }
 

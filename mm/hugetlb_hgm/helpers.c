@@ -6,6 +6,7 @@
 #include <linux/pgalloc.h>
 #include <asm/tlb.h>
 
+#include "../internal.h"
 #include "helpers.h"
 
 void hgm_flush_range(struct vm_area_struct *vma, unsigned long start, unsigned long end)

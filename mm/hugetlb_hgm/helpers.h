@@ -6,6 +6,9 @@
 
 struct mmu_gather;
 
+/* mm/internal.h */
+void pmd_install(struct mm_struct *mm, pmd_t *pmd, pgtable_t *pte);
+
 void hgm_flush_range(struct vm_area_struct *vma, unsigned long start, unsigned long end);
 /* A leaf that has just been cleared. */
 void hgm_tlb_remove_entry(struct mmu_gather *tlb, pte_t *ptep, unsigned long addr);

@@ -8,6 +8,7 @@ use kernel::{
     bindings,
     mm::{
         hugetlb::{
+            has_lock,
             is_hugetlb,
             is_hugetlb_of_pmds,
             HgmVma, //
@@ -55,6 +56,10 @@ impl Request {
         }
         if enables && (vma.flags() & flags::MAYSHARE == 0 || !is_hugetlb_of_pmds(vma)) {
             return Err(EINVAL);
+        }
+        // Without it no table could ever be freed.
+        if enables && !has_lock(vma) {
+            return Err(ENOMEM);
         }
         Ok(())
     }

@@ -21,7 +21,6 @@ __rust_helper bool rust_helper_is_vm_hugetlb_page(const struct vm_area_struct *v
 	return is_vm_hugetlb_page(vma);
 }
 
-/* A VMA of which a lock was asked for may have none: see hugetlb_vma_lock_alloc(). */
 __rust_helper bool rust_helper_hugetlb_vma_has_lock(struct vm_area_struct *vma)
 {
 	return __vma_shareable_lock(vma);
@@ -108,9 +107,14 @@ __rust_helper bool rust_helper_pmd_leaf(pmd_t pmd)
 	return pmd_leaf(pmd);
 }
 
-__rust_helper int rust_helper_hgm_alloc_table(struct mm_struct *mm, pmd_t *pmd)
+__rust_helper pgtable_t rust_helper_pte_alloc_one(struct mm_struct *mm)
 {
-	return pte_alloc(mm, pmd);
+	return pte_alloc_one(mm);
+}
+
+__rust_helper void rust_helper_pte_free(struct mm_struct *mm, pgtable_t table)
+{
+	pte_free(mm, table);
 }
 
 __rust_helper pte_t *rust_helper_hgm_table_base(pmd_t *pmd, unsigned long addr)
@@ -267,7 +271,8 @@ __rust_helper bool rust_helper_hgm_migration_wrprotect(pte_t *pte)
 
 	if (!softleaf_is_migration_write(entry))
 		return false;
-	entry = make_readable_migration_entry(softleaf_to_pfn(entry));
+	/* All of the offset, as it has accessed and dirty beside the frame. */
+	entry = make_readable_migration_entry(swp_offset(entry));
 	new = softleaf_to_pte(entry);
 	if (pte_swp_soft_dirty(*pte))
 		new = pte_swp_mksoft_dirty(new);
@@ -307,6 +312,11 @@ __rust_helper pte_t rust_helper_hgm_hwpoison_leaf(unsigned long pfn)
 }
 
 /* ---- the rest ---- */
+
+__rust_helper struct mm_struct *rust_helper_current_mm(void)
+{
+	return current->mm;
+}
 
 __rust_helper bool rust_helper_fatal_signal_pending(void)
 {

@@ -40,7 +40,6 @@ use crate::{
         folio::Folio,
         page_cache::{
             FolioRef,
-            LockedFolio,
             Slot as Cached, //
         },
         region::{
@@ -58,6 +57,7 @@ mod fault;
 mod install;
 mod leaves;
 mod locks;
+mod owned;
 mod rewrite;
 mod slot;
 mod walk;
@@ -79,8 +79,13 @@ pub use self::{
         TablesLock,
         VmaReadLock, //
     },
+    owned::{
+        OwnedSlot,
+        SpareTable, //
+    },
     slot::{
         Slot,
+        SlotFolio,
         SlotState, //
     },
     walk::Walk,
@@ -115,25 +120,47 @@ impl HgmVma {
         unsafe { (*(*self.as_ptr()).vm_file).f_mapping }
     }
 
+    /// Whether it has the lock without which no table can ever be freed: there may have been no memory
+    /// for it.
+    #[inline]
+    pub fn has_lock(&self) -> bool {
+        has_lock(self)
+    }
+
+    /// Whether it belongs to the current task.
+    #[inline]
+    pub fn is_of_current(&self) -> bool {
+        // SAFETY: Looks at the current task.
+        core::ptr::eq(unsafe { bindings::current_mm() }, self.mm())
+    }
+
     /// The folio that the page cache has for the slot, locked. Sleeps, so that it must not be called
     /// inside of [`TablesLock`].
     #[inline]
-    pub fn lock_folio(&self, at: PmdAddr) -> Option<LockedFolio> {
-        self.mapping()?.lock_folio(self.page_index_at(at)?)
+    pub fn lock_folio(&self, at: PmdAddr) -> Option<SlotFolio<'_>> {
+        let folio = self.mapping()?.lock_folio(self.page_index_at(at)?)?;
+        Some(SlotFolio::new(self, at, folio))
     }
 
     /// The same without waiting; [`None`] if there is no folio.
     #[inline]
-    pub fn try_lock_folio(&self, at: PmdAddr) -> Option<Result<LockedFolio, FolioRef>> {
+    pub fn try_lock_folio(&self, at: PmdAddr) -> Option<Result<SlotFolio<'_>, FolioRef>> {
         let mapping = self.mapping()?;
         match mapping.slot(self.page_index_at(at)?) {
             Cached::Folio(folio) => match folio.try_lock() {
                 // It may have been removed before it was locked.
                 Ok(folio) if !folio.is_in(mapping) => None,
-                tried => Some(tried),
+                tried => Some(tried.map(|folio| SlotFolio::new(self, at, folio))),
             },
             Cached::Empty | Cached::Trace => None,
         }
+    }
+
+    /// Whether the page cache has a folio for the slot.
+    #[inline]
+    pub fn has_folio(&self, at: PmdAddr) -> bool {
+        let found = self.mapping().zip(self.page_index_at(at));
+        found.is_some_and(|(mapping, index)| matches!(mapping.slot(index), Cached::Folio(_)))
     }
 
     /// Which huge page of the file `at` maps.
@@ -194,19 +221,12 @@ pub fn is_hugetlb(vma: &Vma) -> bool {
     unsafe { bindings::is_vm_hugetlb_page(vma.as_ptr()) }
 }
 
-/// Gives the VMA the lock without which no table could ever be freed, if it has none; false: there is
-/// no memory for it. Sleeps.
-///
-/// # Safety
-///
-/// The mmap lock must be held for write, and the VMA be a shared mapping of a HugeTLB file.
+/// Whether a VMA of HugeTLB memory has a lock. It gets one when it is mapped, if ever: to give it one later
+/// would confuse those who have found none, and are about to unlock it.
 #[inline]
-pub unsafe fn provide_lock(vma: &Vma) -> bool {
-    // SAFETY: By the requirements of this function.
-    unsafe {
-        bindings::hugetlb_vma_lock_alloc(vma.as_ptr());
-        bindings::hugetlb_vma_has_lock(vma.as_ptr())
-    }
+pub fn has_lock(vma: &Vma) -> bool {
+    // SAFETY: By its type invariant the VMA is valid and locked, so that its lock stays.
+    unsafe { bindings::hugetlb_vma_has_lock(vma.as_ptr()) }
 }
 
 impl Folio {

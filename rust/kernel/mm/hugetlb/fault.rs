@@ -45,19 +45,28 @@ impl<'f> Fault<'f> {
             vmf,
             _fault: PhantomData,
         };
-        let vma = this.vma();
         // SAFETY: By the requirements of this function.
         unsafe {
-            let mutex = FaultMutex::adopt(vma, this.at());
-            (this, mutex, VmaReadLock::adopt(vma))
+            let mutex = FaultMutex::adopt(this.vma(), this.at());
+            let tables = VmaReadLock::adopt(this.kept_vma());
+            (this, mutex, tables)
         }
+    }
+
+    /// # Safety
+    ///
+    /// The reference must not be used once somebody has waited for the owner of a userfaultfd.
+    #[inline]
+    unsafe fn kept_vma(&self) -> &'f HgmVma {
+        // SAFETY: By the type invariant. `repr(transparent)`.
+        unsafe { &*(*self.vmf.as_ptr()).__bindgen_anon_1.vma.cast() }
     }
 
     /// The VMA that it is in.
     #[inline]
-    pub fn vma(&self) -> &'f HgmVma {
-        // SAFETY: By the type invariant. `repr(transparent)`.
-        unsafe { &*(*self.vmf.as_ptr()).__bindgen_anon_1.vma.cast() }
+    pub fn vma(&self) -> &HgmVma {
+        // SAFETY: Who waits takes `self` with it.
+        unsafe { self.kept_vma() }
     }
 
     /// The address that was touched.
@@ -85,8 +94,8 @@ impl<'f> Fault<'f> {
     /// locks are given up.
     ///
     /// C: `hugetlb_handle_userfault()`.
-    pub fn wait_for_user(self, vma: VmaReadLock<'_>, mutex: FaultMutex) -> bindings::vm_fault_t {
-        drop(vma);
+    pub fn wait_for_user(self, tables: VmaReadLock<'f>, mutex: FaultMutex) -> bindings::vm_fault_t {
+        drop(tables);
         drop(mutex);
         // SAFETY: By the type invariant the fault is valid; its VMA is still kept.
         unsafe {
@@ -95,9 +104,9 @@ impl<'f> Fault<'f> {
     }
 
     /// The answer that tells the process of failed memory.
-    pub fn poisoned(&self, vma: &HgmVma) -> bindings::vm_fault_t {
+    pub fn poisoned(&self) -> bindings::vm_fault_t {
         // SAFETY: The VMA is valid.
-        unsafe { bindings::hugetlb_fault_poisoned(vma.as_ptr()) }
+        unsafe { bindings::hugetlb_fault_poisoned(self.vma().as_ptr()) }
     }
 }
 

@@ -11,13 +11,12 @@
 
 use super::{
     Leaf,
-    Slot,
-    TablesLock, //
+    OwnedSlot,
+    SlotFolio, //
 };
 use crate::{
     bindings,
     mm::{
-        page_cache::LockedFolio,
         region::{
             Region,
             HPAGE_PMD_NR, //
@@ -49,6 +48,8 @@ pub enum Unfit {
     Protected,
     /// A part of it is under migration.
     Migrating,
+    /// There are holes, which must not be filled.
+    Holes,
     /// A leaf does not map what the page cache has.
     Strange,
 }
@@ -60,12 +61,12 @@ struct Found {
     dirty: bool,
 }
 
-impl Slot<'_> {
+impl OwnedSlot<'_> {
     /// Looks at all entries. The table must be locked.
     fn survey(
         &self,
         base: *mut bindings::pte_t,
-        folio: Option<&LockedFolio>,
+        folio: Option<&SlotFolio<'_>>,
     ) -> Result<Found, Unfit> {
         let mut found = Found {
             leaves: 0,
@@ -111,12 +112,12 @@ impl Slot<'_> {
         dirty
     }
 
-    /// Collapses the table. `folio` is what the page cache has for the slot.
-    pub fn collapse(
-        &self,
-        folio: Option<&LockedFolio>,
-        _tables: &TablesLock<'_>,
-    ) -> Result<Collapsed, Unfit> {
+    /// Collapses the table. `folio` is what the page cache has for the slot; `fill` says whether pages of it
+    /// that no leaf maps may be mapped.
+    pub fn collapse(&self, folio: Option<&SlotFolio<'_>>, fill: bool) -> Result<Collapsed, Unfit> {
+        if folio.is_some_and(|folio| !folio.is_for(self)) {
+            return Err(Unfit::Strange);
+        }
         if folio.is_some_and(|folio| folio.is_hwpoisoned()) {
             return Err(Unfit::Poisoned);
         }
@@ -128,6 +129,10 @@ impl Slot<'_> {
         // SAFETY: There is a table, which stays, as it is locked.
         let base = unsafe { bindings::hgm_table_base(pmd, self.at.get()) };
         let found = self.survey(base, folio)?;
+        let holes = HPAGE_PMD_NR.wrapping_sub(found.leaves as usize);
+        if !fill && holes > 0 && found.leaves > 0 {
+            return Err(Unfit::Holes);
+        }
         // SAFETY: The slot has a table, of which both locks are held, and which nobody else has in hand
         // but GUP-fast. That looks at the slot again once it has a reference.
         let table = unsafe { RetractedTable::unhook(vma, pmd, self.at, &locks) };
@@ -140,7 +145,6 @@ impl Slot<'_> {
         // One leaf's reference and share in the map count become those of the huge leaf, so that neither
         // is ever zero in between.
         let spare = found.leaves.wrapping_sub(1);
-        let holes = HPAGE_PMD_NR.wrapping_sub(found.leaves as usize);
         // SAFETY: The slot is empty, flushed and locked; the folio is that of the slot, and locked, so it
         // cannot be truncated. The leaves had as many shares in the map count.
         unsafe {

@@ -3,15 +3,15 @@
 //! The small leaves of one slot, under their lock: looking at them, filling them, changing their
 //! permissions.
 
-use super::Slot;
+use super::{
+    Slot,
+    SlotFolio, //
+};
 use crate::{
     bindings,
-    mm::{
-        page_cache::LockedFolio,
-        region::{
-            PteIndex,
-            Region, //
-        }, //
+    mm::region::{
+        PteIndex,
+        Region, //
     },
     page::PAGE_SIZE,
     types::NotThreadSafe, //
@@ -158,10 +158,9 @@ impl<'l> Leaves<'l> {
         Leaf::of(self.raw(index))
     }
 
-    /// Maps a page of the folio, which must be the one that the page cache has for the slot; false if
-    /// something is there.
+    /// Maps a page of the folio, which must be the one for the slot; false if something is there.
     #[inline]
-    pub fn map(&mut self, index: PteIndex, folio: &LockedFolio) -> bool {
+    pub(super) fn map(&mut self, index: PteIndex, folio: &SlotFolio<'_>) -> bool {
         if !matches!(self.leaf(index), Leaf::Empty | Leaf::Marker) {
             return false;
         }
@@ -177,6 +176,19 @@ impl<'l> Leaves<'l> {
             bindings::hgm_mapped(vma.as_ptr(), addr, ptep);
         }
         true
+    }
+
+    /// Empties the entries for memory that has failed. They stand for nothing, so nobody has to be told; who
+    /// touches what they were for finds out anew whether it has failed.
+    pub(super) fn forget_poison(&mut self) {
+        for index in self.indices() {
+            if matches!(self.leaf(index), Leaf::Poison) {
+                // SAFETY: The table is locked, and the entry is not present.
+                unsafe {
+                    bindings::pte_clear(self.slot.vma.mm(), self.addr(index), self.entry(index))
+                };
+            }
+        }
     }
 
     /// Lets the leaf do what the VMA allows, after an access to it has failed.

@@ -4,6 +4,7 @@
 
 use super::{
     HgmVma,
+    OwnedSlot,
     Slot, //
 };
 use crate::{
@@ -54,6 +55,12 @@ impl FaultMutex {
         }
     }
 
+    /// Whether it is the one for `at`.
+    #[inline]
+    pub(super) fn is_for(&self, vma: &HgmVma, at: PmdAddr) -> bool {
+        self.hash == Self::hash(vma, at)
+    }
+
     #[inline]
     fn hash(vma: &HgmVma, at: PmdAddr) -> u32 {
         // SAFETY: The mapping is valid.
@@ -78,6 +85,9 @@ pub trait KeepsTables {
     #[inline]
     fn slot(&self, at: PmdAddr) -> Option<Slot<'_>> {
         let vma = self.vma();
+        if !vma.spans(at) {
+            return None;
+        }
         // SAFETY: The VMA is valid, and its lock is held.
         let slot = unsafe { bindings::hugetlb_walk(vma.as_ptr(), at.get()) };
         // SAFETY: Found just now, and the tables stay for as long as the lock is borrowed.
@@ -123,9 +133,13 @@ impl<'v> VmaReadLock<'v> {
         }
     }
 
-    /// The slot for `at`, which is made if there is none. Sleeps.
+    /// The slot for `at`, which is made if there is none. Sleeps. Fails with `ENOMEM`, or with `EINVAL` if
+    /// the VMA does not reach there.
     #[inline]
     pub fn slot_or_alloc(&self, at: PmdAddr) -> Result<Slot<'_>> {
+        if !self.vma.spans(at) {
+            return Err(EINVAL);
+        }
         // SAFETY: The VMA is valid, and its lock is held.
         let slot = unsafe { bindings::hgm_slot_alloc(self.vma.as_ptr(), at.get()) };
         let slot = NonNull::new(slot).ok_or(ENOMEM)?;
@@ -167,7 +181,7 @@ impl<'v> TablesLock<'v> {
     pub fn lock(vma: &'v HgmVma) -> Option<Self> {
         // SAFETY: The VMA is valid and locked, so that its lock stays.
         unsafe {
-            if !bindings::hugetlb_vma_has_lock(vma.as_ptr()) {
+            if !vma.has_lock() {
                 return None;
             }
             bindings::hugetlb_vma_lock_write(vma.as_ptr());
@@ -180,21 +194,11 @@ impl<'v> TablesLock<'v> {
         })
     }
 
-    /// Runs `f` with locks that C holds; it is given [`None`] if the VMA has no lock.
-    ///
-    /// # Safety
-    ///
-    /// The `i_mmap_rwsem` must be held for write, and the lock of the VMA, too, if it has one.
+    /// The slot for `at`, if there is one yet.
     #[inline]
-    pub unsafe fn with_held<T>(vma: &'v HgmVma, f: impl FnOnce(Option<&Self>) -> T) -> T {
-        // SAFETY: The VMA is valid, and its lock stays for as long as it is held.
-        let has_lock = unsafe { bindings::hugetlb_vma_has_lock(vma.as_ptr()) };
-        // INVARIANT: By the requirement of this function.
-        let held = core::mem::ManuallyDrop::new(Self {
-            vma,
-            _nts: NotThreadSafe,
-        });
-        f(has_lock.then_some(&*held))
+    pub fn slot(&self, at: PmdAddr) -> Option<OwnedSlot<'_>> {
+        // SAFETY: Both locks are held for as long as they are borrowed.
+        KeepsTables::slot(self, at).map(|slot| unsafe { OwnedSlot::new(slot) })
     }
 }
 

@@ -112,7 +112,10 @@ impl Leaves<'_> {
 }
 
 impl Slot<'_> {
-    fn stand_in(&self, folio: &Folio, stand: Stand) {
+    /// # Safety
+    ///
+    /// The folio must be one of huge pages, be locked, and have a reference that is not a leaf's.
+    unsafe fn stand_in(&self, folio: &Folio, stand: Stand) {
         let range = Region::whole_table(self.at).addrs();
         let _invalidate = InvalidateRange::clear(self.vma, range);
         if let Some(mut leaves) = self.leaves() {
@@ -120,26 +123,45 @@ impl Slot<'_> {
         }
     }
 
-    /// Unmaps the folio for migration: faults wait from now on. The folio must be locked, and have a
-    /// reference. Sleeps.
+    /// Unmaps the folio for migration: faults wait from now on. If memory has failed in it, which whoever
+    /// found out is about to say, it is unmapped for good: a copy that happened to work must not hide it.
+    /// Sleeps.
     ///
     /// C: `try_to_migrate_one()`.
-    pub fn start_migration(&self, folio: &Folio) {
-        self.stand_in(folio, Stand::Migration);
+    ///
+    /// # Safety
+    ///
+    /// The folio must be one of huge pages, be locked, and have a reference that is not a leaf's.
+    pub unsafe fn start_migration(&self, folio: &Folio) {
+        let stand = if folio.is_hwpoisoned() {
+            Stand::Poison
+        } else {
+            Stand::Migration
+        };
+        // SAFETY: By the requirements of this function.
+        unsafe { self.stand_in(folio, stand) }
     }
 
-    /// Unmaps the folio for good, as memory has failed in it: faults are told. The folio must be locked,
-    /// and have a reference. Sleeps.
+    /// Unmaps the folio for good, as memory has failed in it: faults are told. Sleeps.
     ///
     /// C: `try_to_unmap_poisoned_hugetlb_one()`.
-    pub fn poison(&self, folio: &Folio) {
-        self.stand_in(folio, Stand::Poison);
+    ///
+    /// # Safety
+    ///
+    /// As for [`Slot::start_migration`].
+    pub unsafe fn poison(&self, folio: &Folio) {
+        // SAFETY: By the requirements of this function.
+        unsafe { self.stand_in(folio, Stand::Poison) }
     }
 
-    /// Maps `new`, which may be the same folio, where `old` was before. Both must be locked.
+    /// Maps `new`, which may be the same folio, where `old` was before.
     ///
     /// C: `remove_migration_pte()`.
-    pub fn end_migration(&self, new: &Folio, old: &Folio) {
+    ///
+    /// # Safety
+    ///
+    /// Both must be folios of huge pages of the size of the slot, and locked.
+    pub unsafe fn end_migration(&self, new: &Folio, old: &Folio) {
         if let Some(mut leaves) = self.leaves() {
             for index in leaves.indices() {
                 leaves.restore(index, new, old);

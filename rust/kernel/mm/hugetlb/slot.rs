@@ -4,11 +4,9 @@
 
 use super::{
     FaultMutex,
-    Gather,
     HgmVma,
     Leaf,
-    Leaves,
-    TablesLock, //
+    Leaves, //
 };
 use crate::{
     bindings,
@@ -19,18 +17,51 @@ use crate::{
             PmdAddr,
             PteIndex,
             Region, //
-        },
-        retract::{
-            PmdAndTableLock,
-            RetractedTable, //
         }, //
     },
     prelude::*, //
 };
 use core::{
     marker::PhantomData,
+    ops::Deref,
     ptr::NonNull, //
 };
+
+/// The folio that the page cache has for a slot, locked: it is not truncated.
+///
+/// # Invariants
+///
+/// `folio` is in the page cache of the file that `vma` maps, where `at` is; so it has the size of a PMD.
+#[must_use = "the folio is unlocked when the value is dropped"]
+pub struct SlotFolio<'v> {
+    vma: &'v HgmVma,
+    at: PmdAddr,
+    folio: LockedFolio,
+}
+
+impl<'v> SlotFolio<'v> {
+    /// For a folio that was found there.
+    #[inline]
+    pub(super) fn new(vma: &'v HgmVma, at: PmdAddr, folio: LockedFolio) -> Self {
+        // INVARIANT: By what the caller has done.
+        Self { vma, at, folio }
+    }
+
+    /// Whether it is the one for this slot.
+    #[inline]
+    pub(super) fn is_for(&self, slot: &Slot<'_>) -> bool {
+        core::ptr::eq(self.vma, slot.vma) && self.at == slot.at
+    }
+}
+
+impl Deref for SlotFolio<'_> {
+    type Target = LockedFolio;
+
+    #[inline]
+    fn deref(&self) -> &LockedFolio {
+        &self.folio
+    }
+}
 
 /// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +155,14 @@ impl<'l> Slot<'l> {
         })
     }
 
+    /// Empties the entries of its table, if it has one, that are for memory which has failed: to be called
+    /// when the page cache has no such folio (any more).
+    pub fn forget_poison(&self) {
+        if let Some(mut leaves) = self.leaves() {
+            leaves.forget_poison();
+        }
+    }
+
     /// What maps `addr`, which must lie in what the slot is for, as it was a moment ago.
     #[inline]
     pub fn peek(&self, addr: usize) -> bindings::pte_t {
@@ -144,39 +183,15 @@ impl<'l> Slot<'l> {
         }
     }
 
-    /// Gives an empty slot a table; one that has a marker loses it. Sleeps. Fails with `ENOMEM`, or with
-    /// `EEXIST` if something is there that is not a table.
-    ///
-    /// The locks keep away everybody who has looked at the slot, has found no table, and is about to take
-    /// what is in it for a huge leaf.
-    pub fn alloc_table(&self, _locks: &TablesLock<'_>, _mutex: &FaultMutex) -> Result {
-        if self.state() == SlotState::Marker {
-            // SAFETY: By the type invariant the slot is valid. Nothing was mapped, so there is nothing to
-            // flush.
-            unsafe {
-                let pml = bindings::pmd_lock(self.vma.mm(), self.pmd.as_ptr());
-                bindings::pmd_clear(self.pmd.as_ptr());
-                bindings::spin_unlock(pml);
-            }
-        }
-        match self.state() {
-            SlotState::Table => Ok(()),
-            SlotState::Marker | SlotState::Leaf => Err(EEXIST),
-            // SAFETY: By the type invariant the slot is valid. With the fault mutex nobody else fills it.
-            SlotState::Empty => unsafe {
-                match bindings::hgm_alloc_table(self.vma.mm(), self.pmd.as_ptr()) {
-                    0 => Ok(()),
-                    _ => Err(ENOMEM),
-                }
-            },
-        }
-    }
-
     /// Maps the whole huge page where there is nothing yet, the way it is done for all HugeTLB memory.
     /// Takes over the folio. Fails with `EEXIST` or `EIO`.
-    pub fn continue_whole(&self, flags: bindings::uffd_flags_t) -> Result {
+    pub fn continue_whole(&self, mutex: &FaultMutex, flags: bindings::uffd_flags_t) -> Result {
+        if !mutex.is_for(self.vma, self.at) {
+            return Err(EINVAL);
+        }
         let mut none = core::ptr::null_mut();
-        // SAFETY: By the type invariant the slot is valid. For UFFDIO_CONTINUE the function looks up and
+        // SAFETY: By the type invariant the slot is valid, and the fault mutex is held. For
+        // UFFDIO_CONTINUE the function looks up and
         // locks the folio itself, and does not use the source address nor the last argument.
         to_result(unsafe {
             bindings::hugetlb_mfill_atomic_pte(
@@ -188,47 +203,6 @@ impl<'l> Slot<'l> {
                 &mut none,
             )
         })
-    }
-
-    /// Frees the table if it has no leaf, so that the slot is empty; false if it has some.
-    ///
-    /// C: none; tables of HugeTLB memory have only ever been freed with their VMA.
-    pub fn free_empty_table(&self, _locks: &TablesLock<'_>) -> bool {
-        // SAFETY: By the type invariant the slot is valid, and its table stays; nobody but GUP-fast, which
-        // looks again at the slot, can have the table in hand.
-        unsafe {
-            let vma = self.vma.as_ptr();
-            let Some(locks) = PmdAndTableLock::lock(self.vma.mm(), self.pmd.as_ptr()) else {
-                return true;
-            };
-            let base = bindings::hgm_table_base(self.pmd.as_ptr(), self.at.get());
-            if !bindings::collapse_ptes_none(base) {
-                return false;
-            }
-            let table = RetractedTable::unhook(vma, self.pmd.as_ptr(), self.at, &locks);
-            drop(locks);
-            drop(table);
-        }
-        true
-    }
-
-    /// The same while memory is being unmapped: the table is freed with the pages that it mapped.
-    pub(super) fn gather_empty_table(&self, gather: &mut Gather<'_>) {
-        // SAFETY: As in `free_empty_table()`. The gather flushes before it frees the table.
-        unsafe {
-            let mm = self.vma.mm();
-            let Some(locks) = PmdAndTableLock::lock(mm, self.pmd.as_ptr()) else {
-                return;
-            };
-            let base = bindings::hgm_table_base(self.pmd.as_ptr(), self.at.get());
-            if bindings::collapse_ptes_none(base) {
-                let table = bindings::pmd_pgtable(bindings::pmdp_get_lockless(self.pmd.as_ptr()));
-                bindings::pmd_clear(self.pmd.as_ptr());
-                bindings::mm_dec_nr_ptes(mm);
-                drop(locks);
-                bindings::hgm_tlb_free_table(gather.as_raw(), table, self.at.get());
-            }
-        }
     }
 
     /// Moves the table to another slot, of the same mm, and flushes; false, and nothing is done, if that
@@ -282,9 +256,9 @@ impl<'l> Slot<'l> {
     }
 
     /// Maps page after page of the folio by small leaves, from `first` on, until `nr` are done or one is
-    /// there already. Returns how many were mapped.
-    pub fn map_small(&self, folio: &LockedFolio, first: PteIndex, nr: usize) -> usize {
-        let Some(mut leaves) = self.leaves() else {
+    /// there already. Returns how many were mapped: none if the folio is for another slot.
+    pub fn map_small(&self, folio: &SlotFolio<'_>, first: PteIndex, nr: usize) -> usize {
+        let Some(mut leaves) = self.leaves().filter(|_| folio.is_for(self)) else {
             return 0;
         };
         let indices = Region::whole_table(self.at).indices();

@@ -2,7 +2,10 @@
 
 //! Walks of page tables: what they do with a slot they do with each leaf of its table.
 
-use super::Slot;
+use super::{
+    Slot,
+    SlotState, //
+};
 use crate::{
     bindings,
     mm::region::{
@@ -46,6 +49,9 @@ impl Walk {
         let Some(entry) = (unsafe { (*(*walk).ops).hugetlb_entry }) else {
             return 0;
         };
+        if slot.state() != SlotState::Table {
+            return 0;
+        }
         let limit = slot.at().get().saturating_add(HPAGE_PMD_SIZE);
         let (mut addr, end) = (start, end.min(limit));
         while addr < end {

@@ -6,8 +6,7 @@
 use super::{
     Leaf,
     Leaves,
-    Slot,
-    TablesLock, //
+    Slot, //
 };
 use crate::{
     bindings,
@@ -102,14 +101,12 @@ impl Leaves<'_> {
 }
 
 impl Slot<'_> {
-    /// Unmaps all leaves, if they map `only`, if that is given. The table goes with them, if the VMA
-    /// has the lock that this needs.
-    pub fn zap(
-        &self,
-        gather: &mut Gather<'_>,
-        only: Option<&Folio>,
-        locks: Option<&TablesLock<'_>>,
-    ) {
+    /// Unmaps all leaves, if they map `only`, if that is given. The table stays.
+    ///
+    /// # Safety
+    ///
+    /// The gather must be for the mm of the slot, and the `i_mmap_rwsem` be held for write.
+    pub unsafe fn zap(&self, gather: &mut Gather<'_>, only: Option<&Folio>) {
         if only.is_some_and(|folio| !self.maps(folio.pfn())) {
             return;
         }
@@ -121,9 +118,6 @@ impl Slot<'_> {
         if let Some(Unmapped { folio, nr }) = unmapped {
             // SAFETY: The references are ours; they are dropped behind the flush.
             unsafe { bindings::hgm_tlb_remove_refs(gather.as_raw(), folio, nr) };
-        }
-        if locks.is_some() {
-            self.gather_empty_table(gather);
         }
     }
 }

@@ -220,9 +220,10 @@ TEST_F(hgm, process_madvise)
 		if (fd < 0 || uffd_register(fd, a->guest, a->len, UFFDIO_REGISTER_MODE_MINOR) ||
 		    uffd_continue(fd, a->guest, 4 * SMALL, NULL) || write(fds[1], "r", 1) != 1)
 			_exit(1);
-		while (mapped_smalls(0, a->guest, HUGE) != (long)SMALLS)
-			sleep_ms(10);
 		/* It is looked at from outside until then. */
+		if (read(go[0], &c, 1) != 1 || uffd_continue(fd, a->guest + 4 * SMALL, HUGE - 4 * SMALL, NULL) ||
+		    write(fds[1], "f", 1) != 1)
+			_exit(1);
 		if (read(go[0], &c, 1) != 1)
 			_exit(1);
 		_exit(verify(a->guest, 0, HUGE, 1) ? 1 : 0);
@@ -232,10 +233,16 @@ TEST_F(hgm, process_madvise)
 	pidfd = syscall(SYS_pidfd_open, pid, 0);
 	ASSERT_LE(0, pidfd);
 	EXPECT_EQ(4, mapped_smalls(pid, a->guest, a->len));
+	/* What is in the holes is for the owner to say, whose userfaultfd has not been asked yet. */
+	EXPECT_EQ(-1, syscall(SYS_process_madvise, pidfd, &iov, 1UL, MADV_COLLAPSE, 0));
+	EXPECT_EQ(EBUSY, errno);
+	EXPECT_EQ(4, mapped_smalls(pid, a->guest, a->len));
+	EXPECT_EQ(1, write(go[1], "h", 1));
+	ASSERT_EQ(1, read(fds[0], &c, 1));
+	EXPECT_EQ(KB(HUGE), smaps_kb(pid, a->guest, a->len, "HugetlbPteMapped"));
 	EXPECT_EQ((long)a->len, syscall(SYS_process_madvise, pidfd, &iov, 1UL, MADV_COLLAPSE, 0));
 	EXPECT_EQ((long)SMALLS, mapped_smalls(pid, a->guest, a->len));
-	if (mapped_smalls(pid, a->guest, a->len) != (long)SMALLS)
-		kill(pid, SIGKILL);
+	EXPECT_EQ(0, smaps_kb(pid, a->guest, a->len, "HugetlbPteMapped"));
 	EXPECT_EQ(1, write(go[1], "g", 1));
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);

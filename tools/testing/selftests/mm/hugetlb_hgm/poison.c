@@ -185,4 +185,110 @@ TEST_F(hgm, it_can_be_moved_and_cut_off)
 	EXPECT_EQ(0, collapse_settled(a->guest, a->len));
 }
 
+/*
+ * Truncation passes over a mapping whose lock somebody has, and comes back for it only if the page is still mapped.
+ * Entries for failed memory are no mappings, so they can outlive the page, and must not count from then on.
+ */
+FIXTURE(stale) {
+	struct arena a;
+	struct crew c;
+	long rounds, left[3];
+};
+
+FIXTURE_SETUP(stale)
+{
+	if (access(UNPOISON, W_OK))
+		SKIP(return, "no " UNPOISON ", without which pages would be lost");
+	arena_open(&self->a, NR);
+	fill(self->a.source, 0, self->a.len, 1);
+	must(arena_hgm(&self->a, UFFD_FEATURE_SIGBUS, 0), "registration");
+}
+
+FIXTURE_TEARDOWN(stale)
+{
+	if (!self->a.len)
+		return;
+	arena_close(&self->a);
+	EXPECT_EQ(0, arena_check(&self->a));
+}
+
+/* Has the lock of the VMA, for read, for most of the time. */
+static void *look_thread(void *arg)
+{
+	FIXTURE_DATA(stale) *s = arg;
+	uint64_t e[NR * SMALLS];
+
+	while (crew_on(&s->c))
+		pagemap(0, s->a.guest, NR * SMALLS, e);
+	return NULL;
+}
+
+#define MAPPED_FIRST	8
+
+/* What the round finds out: 0, or what is wrong. */
+static const char *after_the_punch(struct arena *a, int way)
+{
+	char *mapped = a->guest + SMALL, *hole = a->guest + LAST * SMALL;
+	struct touch t;
+
+	if (way == 2) {
+		/* Another page of the file, and its owner is asked for each part, as for any. */
+		fill(a->source, 0, HUGE, 2);
+		if (touch_read(mapped, &t) != SIGBUS || t.code == BUS_MCEERR_AR)
+			return "a part that had failed is not missing";
+		if (arena_continue(a, 0, SMALL) || verify_small(a, 0, 2))
+			return "a part of the new page cannot be mapped";
+		return NULL;
+	}
+	/* The file has nothing there: zeroes. */
+	if (touch_read(way ? mapped : hole, &t) || t.byte || verify(a->guest, 0, HUGE, 0))
+		return way ? "what had failed is not empty" : "the hole is not empty";
+	return NULL;
+}
+
+static void *poison_thread(void *arg)
+{
+	FIXTURE_DATA(stale) *s = arg;
+	struct arena *a = &s->a;
+	const char *what;
+	unsigned char there;
+	uint64_t pfn;
+	int way;
+
+	while (crew_on(&s->c) && (!s->left[0] || !s->left[1] || !s->left[2])) {
+		way = s->rounds % 3;
+		must(arena_continue_small(a, 0, MAPPED_FIRST * SMALL), "first parts");
+		pfn = pfn_of(a->guest);
+		if (madvise(a->guest, SMALL, MADV_HWPOISON))
+			crew_fail(&s->c, "MADV_HWPOISON: %s", strerror(errno));
+		if (fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, HUGE))
+			crew_fail(&s->c, "hole: %s", strerror(errno));
+		unpoison(pfn);
+		/* It tells whether there is an entry of whatever kind. */
+		must(mincore(a->guest + SMALL, SMALL, &there) ? -errno : 0, "mincore");
+		s->left[way] += there & 1;
+		what = after_the_punch(a, way);
+		if (what)
+			crew_fail(&s->c, "round %ld: %s", s->rounds, what);
+		must(madvise(a->guest, HUGE, MADV_DONTNEED) ? -errno : 0, "MADV_DONTNEED");
+		fill(a->source, 0, HUGE, 1);
+		count_up(s->rounds);
+	}
+	__atomic_store_n(&s->c.stop, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+TEST_F(stale, entries_do_not_count)
+{
+	self->c.progress = &self->rounds;
+	crew_add(&self->c, look_thread, self);
+	crew_add(&self->c, look_thread, self);
+	crew_add(&self->c, poison_thread, self);
+	/* No EXPECT: a test that skips has not failed. */
+	ASSERT_EQ(0, crew_run(&self->c, LONG_MS));
+	TH_LOG("%ld rounds; entries were left: %ld, %ld, %ld times", self->rounds, self->left[0], self->left[1], self->left[2]);
+	if (!self->left[0] || !self->left[1] || !self->left[2])
+		SKIP(return, "nobody had the lock when it mattered");
+}
+
 HGM_HARNESS_MAIN
