@@ -17,11 +17,11 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import guest  # noqa: E402
 import jobs  # noqa: E402
 
-OURS = ("mm/khugepaged/", "rust/kernel/mm/")
+OURS = ("mm/khugepaged/", "mm/hugetlb_hgm/", "rust/kernel/mm/")
 # Tests of the code are not code under test.
 NOT_OURS = re.compile(r"mm/khugepaged/tests")
 LISTS = ["collapse", "inject", "collapse-files", "inject-files", "entries", "mthp", "mthp-file", "inject-mthp-file", "mthp-waste",
-         "races", "file-races", "trace", "kunit", "fail-nth"]
+         "races", "file-races", "trace", "kunit", "fail-nth", "hgm"]
 ROW = re.compile(r"^0x([0-9a-f]{16})(.*)$")
 
 
@@ -139,9 +139,10 @@ def main():
         sys.exit("error: the kernel has no line tables of this code")
     out = os.path.join(jobs.RESULTS, "coverage")
     words = [kernel, *(os.path.join(jobs.LISTS, f"{name}.list") for name in args.lists.split()), "--cpus", args.cpus,
-             "--mem", "2048", "--numa", "2", "--disk", "ext4:512", "--disk", "xfs:512", "--title", "coverage", "--out", out,
+             "--mem", "2304", "--numa", "2", "--hugetlb", "96", "--disk", "ext4:512", "--disk", "xfs:512", "--title", "coverage", "--out", out,
              "--kvm", "0", "--executed", out + ".log", "--executed-in", ranges(pieces)]
-    for setting in ("RACE_SECONDS=2", "RACE_CUT=1", "RACE_MTHP=1", "SWAP_CUT=1", "DRIFT_OPS=1000"):
+    for setting in ("RACE_SECONDS=2", "RACE_CUT=1", "RACE_MTHP=1", "SWAP_CUT=1", "DRIFT_OPS=1000", "HGM_SECONDS=4",
+                    "HGM_EXPECTED=1"):
         words += ["--env", setting]
     guest_args = guest.complete(guest.parser().parse_args(words))
     tests = guest.read_lists(guest_args.lists, [])
