@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Pages move between nodes while their users write to them, and while they are collapsed and split again. */
+/* Pages move between nodes while users write to them, while they are collapsed and split again, or lose permissions. */
 #include "harness.h"
 
 #define NR 3
@@ -11,8 +11,8 @@ struct race {
 	struct server s;
 	unsigned int version[NR * SMALLS];
 	pthread_mutex_t lock[NR * SMALLS];
-	long touched, moved, refused, collapsed;
-	bool with_collapse;
+	long touched, moved, refused, collapsed, protected;
+	bool with_collapse, with_mprotect;
 };
 
 /* Reads and writes, each small page by one thread at a time; by way of both mappings. */
@@ -23,6 +23,7 @@ static void *user(void *arg)
 	while (crew_on(&r->c)) {
 		size_t n = dice() % (NR * SMALLS);
 		char *mem = (dice() % 4 ? r->a->guest : r->a->source) + n * SMALL;
+		char *writable = r->with_mprotect ? r->a->source + n * SMALL : mem;
 
 		pthread_mutex_lock(&r->lock[n]);
 		if (!is_version(mem, n * SMALL, r->version[n])) {
@@ -30,7 +31,7 @@ static void *user(void *arg)
 			crew_fail(&r->c, "small page %zu lost its content", n);
 		}
 		if (dice() % 3 == 0)
-			fill(mem, n * SMALL, SMALL, ++r->version[n]);
+			fill(writable, n * SMALL, SMALL, ++r->version[n]);
 		pthread_mutex_unlock(&r->lock[n]);
 		count_up(r->touched);
 	}
@@ -60,6 +61,19 @@ static void *mover(void *arg)
 			else
 				count_up(r->refused);
 		}
+	}
+	return NULL;
+}
+
+/* What is on its way loses the right to be written, too. */
+static void *protector(void *arg)
+{
+	struct race *r = arg;
+
+	while (crew_on(&r->c)) {
+		if (mprotect(r->a->guest, r->a->len, PROT_READ) || mprotect(r->a->guest, r->a->len, PROT_READ | PROT_WRITE))
+			crew_fail(&r->c, "mprotect: %s", strerror(errno));
+		count_up(r->protected);
 	}
 	return NULL;
 }
@@ -125,12 +139,13 @@ FIXTURE_TEARDOWN(race)
 	free(self->r);
 }
 
-static int run(struct race *r, bool with_collapse)
+static int run(struct race *r, bool with_collapse, bool with_mprotect)
 {
 	size_t n;
 	int err;
 
 	r->with_collapse = with_collapse;
+	r->with_mprotect = with_mprotect;
 	r->c.progress = &r->touched;
 	server_start(&r->s);
 	/* Who meets a migration entry of 4K waits for it and goes on. */
@@ -139,26 +154,39 @@ static int run(struct race *r, bool with_collapse)
 	crew_add(&r->c, user, r);
 	crew_add(&r->c, mover, r);
 	crew_add(&r->c, changer, r);
+	if (with_mprotect)
+		crew_add(&r->c, protector, r);
 	err = crew_run(&r->c, hgm_seconds() * 1000);
 	for (n = 0; n < NR * SMALLS && !err; n++)
 		err = verify(r->a->guest + n * SMALL, n * SMALL, SMALL, r->version[n]);
 	if (server_stop(&r->s))
 		err = -EIO;
-	printf("# %ld touches, %ld moves, %ld refused, %ld collapses, %ld messages\n", r->touched, r->moved, r->refused,
-	       r->collapsed, r->s.messages);
-	if (!err && (!r->touched || !r->moved || (with_collapse && !r->collapsed)))
+	printf("# %ld touches, %ld moves, %ld refused, %ld collapses, %ld times protected, %ld messages\n", r->touched,
+	       r->moved, r->refused, r->collapsed, r->protected, r->s.messages);
+	if (!err && (!r->touched || !r->moved || (with_collapse && !r->collapsed) || (with_mprotect && !r->protected)))
 		err = wrong("a race in which one side did nothing");
 	return err;
 }
 
 TEST_F(race, users_and_movers)
 {
-	EXPECT_EQ(0, run(self->r, false));
+	EXPECT_EQ(0, run(self->r, false, false));
 }
 
 TEST_F(race, collapse_and_movers)
 {
-	EXPECT_EQ(0, run(self->r, true));
+	EXPECT_EQ(0, run(self->r, true, false));
+}
+
+TEST_F(race, mprotect_and_movers)
+{
+	struct arena *a = &self->a;
+
+	EXPECT_EQ(0, run(self->r, false, true));
+	/* In the end it may be written, everywhere. */
+	EXPECT_EQ(0, collapse_settled(a->guest, a->len));
+	fill(a->guest, 0, a->len, 7);
+	EXPECT_EQ(0, verify(a->source, 0, a->len, 7));
 }
 
 HGM_HARNESS_MAIN

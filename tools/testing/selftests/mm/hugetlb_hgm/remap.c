@@ -28,13 +28,44 @@ static char *free_place(size_t len)
 	return (char *)(((uintptr_t)at + HUGE - 1) & ~(HUGE - 1));
 }
 
-TEST_F(hgm, mremap_away_and_back)
+/* Where the page tables of the next level are others, with a lock of their own. */
+static char *far_place(const char *home, size_t len)
+{
+	char *at = free_place(len + (1UL << 30));
+
+	return (uintptr_t)at >> 30 == (uintptr_t)home >> 30 ? at + (1UL << 30) : at;
+}
+
+FIXTURE(moved) {
+	struct arena a;
+};
+
+FIXTURE_VARIANT(moved) {
+	bool far;
+};
+
+FIXTURE_VARIANT_ADD(moved, near) { .far = false };
+FIXTURE_VARIANT_ADD(moved, far) { .far = true };
+
+FIXTURE_SETUP(moved)
+{
+	arena_open(&self->a, NR);
+	fill(self->a.source, 0, self->a.len, 1);
+}
+
+FIXTURE_TEARDOWN(moved)
+{
+	arena_close(&self->a);
+	EXPECT_EQ(0, arena_check(&self->a));
+}
+
+TEST_F(moved, away_and_back)
 {
 	struct arena *a = &self->a;
 	char *home = a->guest, *place;
 
 	half_split(a, 0);
-	place = free_place(a->len);
+	place = variant->far ? far_place(home, a->len) : free_place(a->len);
 	ASSERT_EQ(place, mremap(home, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED, place));
 	a->guest = place;
 	EXPECT_TRUE(smaps_flag(0, place, "hm"));
