@@ -65,13 +65,23 @@ static void *mover(void *arg)
 	return NULL;
 }
 
-/* What is on its way loses the right to be written, too. */
+/* What must not be written cannot be, wherever it has moved in the meantime. */
 static void *protector(void *arg)
 {
 	struct race *r = arg;
+	struct touch t;
+	int i;
 
 	while (crew_on(&r->c)) {
-		if (mprotect(r->a->guest, r->a->len, PROT_READ) || mprotect(r->a->guest, r->a->len, PROT_READ | PROT_WRITE))
+		if (mprotect(r->a->guest, r->a->len, PROT_READ))
+			crew_fail(&r->c, "mprotect: %s", strerror(errno));
+		for (i = 0; i < 100; i++) {
+			size_t n = dice() % (NR * SMALLS);
+
+			if (touch_write(r->a->guest + n * SMALL, 0, &t) != SIGSEGV)
+				crew_fail(&r->c, "small page %zu was written, and must not be", n);
+		}
+		if (mprotect(r->a->guest, r->a->len, PROT_READ | PROT_WRITE))
 			crew_fail(&r->c, "mprotect: %s", strerror(errno));
 		count_up(r->protected);
 	}
