@@ -224,10 +224,17 @@ void race_count(struct race *r, long (*counter)(struct race *r))
 	r->counted = counter(r);
 }
 
-static bool something_happened(struct race *r)
+static bool something_happened(const struct race *r)
 {
 	return r->collapsed && r->disturbed &&
 	       (!r->wants_daemon || r->by_daemon + pages_collapsed());
+}
+
+bool race_goes_on(const struct race *r, uint64_t end)
+{
+	uint64_t now = now_ms();
+
+	return !r->failed && (now < end || (!something_happened(r) && now < end + SLOWEST_MS));
 }
 
 void race_wait(struct race *r)

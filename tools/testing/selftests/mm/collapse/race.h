@@ -48,6 +48,8 @@ void race_count(struct race *r, long (*counter)(struct race *r));
  * then joins the threads.
  */
 void race_wait(struct race *r);
+/* For races that go in rounds: whether there should be another one, if they were to end at @end (ms). */
+bool race_goes_on(const struct race *r, uint64_t end);
 /* The same, then checks every page and the counters: 0 or -1. */
 int race_finish(struct race *r);
 
