@@ -135,6 +135,7 @@ long hgm_protect_table(struct vm_area_struct *vma, unsigned long addr,
 /* To @dst, an empty slot for @new_addr; flushes. False: not empty, nothing is done. */
 bool hgm_move_table(struct vm_area_struct *vma, unsigned long old_addr,
 		    unsigned long new_addr, pte_t *src, pte_t *dst);
+
 /* mm/pagewalk.c: ->hugetlb_entry() for each leaf. Held: hugetlb VMA lock, for read. */
 int hgm_walk_table(pte_t *slot, unsigned long addr, unsigned long end,
 		   struct mm_walk *walk);

@@ -4,9 +4,10 @@
 //!
 //! Locks: mmap or VMA lock of the caller; for each huge page the fault mutex, and in it the HugeTLB VMA
 //! lock for read; then the folio lock, and the lock of the table. A folio that is locked is not truncated,
-//! and the fault mutex keeps away everybody else who would fill the slot. A table is allocated with the fault
-//! mutex alone, and put into the slot with the VMA lock and the `i_mmap_rwsem` for write; until the former is held for read again, somebody who unmaps the range
-//! may have taken it away, as it is empty, so that another is needed.
+//! and the fault mutex keeps away everybody else who would fill the slot. A table is allocated with the
+//! fault mutex alone, and put into the slot with the VMA lock and the `i_mmap_rwsem` for write; until the
+//! former is held for read again, somebody who unmaps the range may have taken it away, as it is empty, so
+//! that another is needed.
 
 #![forbid(unsafe_code)]
 

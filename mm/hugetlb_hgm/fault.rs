@@ -134,13 +134,9 @@ pub(crate) fn free_dead_table(vma: &HgmVma, at: PmdAddr, _mutex: &FaultMutex) ->
     let Some(slot) = tables.slot(at) else {
         return Ok(());
     };
-    if slot.free_empty_table() {
-        return Ok(());
+    if !vma.has_folio(at) {
+        slot.forget_poison();
     }
-    if vma.has_folio(at) {
-        return Err(EEXIST);
-    }
-    slot.forget_poison();
     if slot.free_empty_table() {
         Ok(())
     } else {

@@ -20,6 +20,7 @@ use kernel::{
     mm::{
         folio::Folio,
         hugetlb::{
+            has_lock,
             Fault,
             FaultMutex,
             Gather,
@@ -173,7 +174,7 @@ pub unsafe extern "C" fn hgm_unmap_table(
         };
         let mut gather = Gather::from_raw(tlb);
         slot.zap(&mut gather, only);
-        if hgm.has_lock() {
+        if has_lock(hgm) {
             OwnedSlot::new(slot).gather_empty_table(&mut gather);
         }
     }

@@ -120,13 +120,6 @@ impl HgmVma {
         unsafe { (*(*self.as_ptr()).vm_file).f_mapping }
     }
 
-    /// Whether it has the lock without which no table can ever be freed: there may have been no memory
-    /// for it.
-    #[inline]
-    pub fn has_lock(&self) -> bool {
-        has_lock(self)
-    }
-
     /// Whether it belongs to the current task.
     #[inline]
     pub fn is_of_current(&self) -> bool {
@@ -139,7 +132,8 @@ impl HgmVma {
     #[inline]
     pub fn lock_folio(&self, at: PmdAddr) -> Option<SlotFolio<'_>> {
         let folio = self.mapping()?.lock_folio(self.page_index_at(at)?)?;
-        Some(SlotFolio::new(self, at, folio))
+        // SAFETY: It was found there, is locked, and was still there then.
+        Some(unsafe { SlotFolio::new(self, at, folio) })
     }
 
     /// The same without waiting; [`None`] if there is no folio.
@@ -150,7 +144,8 @@ impl HgmVma {
             Cached::Folio(folio) => match folio.try_lock() {
                 // It may have been removed before it was locked.
                 Ok(folio) if !folio.is_in(mapping) => None,
-                tried => Some(tried.map(|folio| SlotFolio::new(self, at, folio))),
+                // SAFETY: It was found there, is locked, and is still there.
+                tried => Some(tried.map(|folio| unsafe { SlotFolio::new(self, at, folio) })),
             },
             Cached::Empty | Cached::Trace => None,
         }
@@ -221,8 +216,9 @@ pub fn is_hugetlb(vma: &Vma) -> bool {
     unsafe { bindings::is_vm_hugetlb_page(vma.as_ptr()) }
 }
 
-/// Whether a VMA of HugeTLB memory has a lock. It gets one when it is mapped, if ever: to give it one later
-/// would confuse those who have found none, and are about to unlock it.
+/// Whether a VMA of HugeTLB memory has the lock without which no table can ever be freed. It gets one when
+/// it is mapped, if there is memory: to give it one later would confuse those who have found none, and are
+/// about to unlock it.
 #[inline]
 pub fn has_lock(vma: &Vma) -> bool {
     // SAFETY: By its type invariant the VMA is valid and locked, so that its lock stays.

@@ -3,6 +3,7 @@
 //! The locks that slots and tables live by. See the parent module for who takes which.
 
 use super::{
+    has_lock,
     HgmVma,
     OwnedSlot,
     Slot, //
@@ -181,7 +182,7 @@ impl<'v> TablesLock<'v> {
     pub fn lock(vma: &'v HgmVma) -> Option<Self> {
         // SAFETY: The VMA is valid and locked, so that its lock stays.
         unsafe {
-            if !vma.has_lock() {
+            if !has_lock(vma) {
                 return None;
             }
             bindings::hugetlb_vma_lock_write(vma.as_ptr());

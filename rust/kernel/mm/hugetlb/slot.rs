@@ -40,10 +40,14 @@ pub struct SlotFolio<'v> {
 }
 
 impl<'v> SlotFolio<'v> {
-    /// For a folio that was found there.
+    /// Wraps a folio.
+    ///
+    /// # Safety
+    ///
+    /// The page cache must have it where the type invariant says. As it is locked, it stays there.
     #[inline]
-    pub(super) fn new(vma: &'v HgmVma, at: PmdAddr, folio: LockedFolio) -> Self {
-        // INVARIANT: By what the caller has done.
+    pub(super) unsafe fn new(vma: &'v HgmVma, at: PmdAddr, folio: LockedFolio) -> Self {
+        // INVARIANT: By the requirement of this function.
         Self { vma, at, folio }
     }
 
@@ -190,9 +194,9 @@ impl<'l> Slot<'l> {
             return Err(EINVAL);
         }
         let mut none = core::ptr::null_mut();
-        // SAFETY: By the type invariant the slot is valid, and the fault mutex is held. For
-        // UFFDIO_CONTINUE the function looks up and
-        // locks the folio itself, and does not use the source address nor the last argument.
+        // SAFETY: By the type invariant the slot is valid, and the fault mutex is held. For UFFDIO_CONTINUE
+        // the function looks up and locks the folio itself, and does not use the source address nor the
+        // last argument.
         to_result(unsafe {
             bindings::hugetlb_mfill_atomic_pte(
                 self.as_pte_ptr(),

@@ -240,15 +240,12 @@ bool race_goes_on(const struct race *r, uint64_t end)
 void race_wait(struct race *r)
 {
 	uint64_t end = now_ms() + race_seconds() * 1000ull;
-	uint64_t late = end + SLOWEST_MS;
 	int i;
 
-	while (!r->stop && !r->waited && now_ms() < late) {
+	while (!r->stop && !r->waited && race_goes_on(r, end)) {
 		sleep_ms(100);
 		if (r->counter)
 			r->disturbed = r->counter(r) - r->counted;
-		if (now_ms() >= end && something_happened(r))
-			break;
 	}
 	r->stop = true;
 	for (i = 0; i < r->nr_threads; i++)

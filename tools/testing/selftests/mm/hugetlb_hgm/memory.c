@@ -16,26 +16,45 @@ FIXTURE(memory) {
 	int fail;	/* fail-nth of this thread: the allocation that fails, counted down */
 };
 
-/* Also what may sleep, and single pages. */
-static const char * const knobs[][2] = {
-	{ "fail_page_alloc/ignore-gfp-wait", "N" }, { "fail_page_alloc/min-order", "0" },
-	{ "fail_page_alloc/verbose", "0" },
+/* Also what may sleep, and single pages; and what was set before. */
+static struct {
+	const char *name, *value;
+	char before[16];
+} knobs[] = {
+	{ "ignore-gfp-wait", "N" }, { "min-order", "0" }, { "verbose", "0" },
 };
+
+/* Leaves what was there in the place of what is written. */
+static void exchange(const char *name, const char *value, char *before, size_t size)
+{
+	char path[128];
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof(path), KNOBS "fail_page_alloc/%s", name);
+	fd = open(path, O_RDWR);
+	must(fd < 0 ? -errno : 0, path);
+	got = before ? read(fd, before, size - 1) : 0;
+	must(got < 0 || write(fd, value, strlen(value)) < 0 ? -errno : 0, path);
+	if (before)
+		before[got] = 0;
+	close(fd);
+}
 
 static void fail_widely(void)
 {
-	char path[128];
 	size_t i;
-	FILE *f;
 
-	for (i = 0; i < sizeof(knobs) / sizeof(knobs[0]); i++) {
-		snprintf(path, sizeof(path), KNOBS "%s", knobs[i][0]);
-		f = fopen(path, "w");
-		if (!f)
-			continue;
-		fputs(knobs[i][1], f);
-		fclose(f);
-	}
+	for (i = 0; i < sizeof(knobs) / sizeof(knobs[0]); i++)
+		exchange(knobs[i].name, knobs[i].value, knobs[i].before, sizeof(knobs[i].before));
+}
+
+static void fail_as_before(void)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(knobs) / sizeof(knobs[0]); i++)
+		exchange(knobs[i].name, knobs[i].before, NULL, 0);
 }
 
 static void fail_set(int fd, unsigned int n)
@@ -77,6 +96,7 @@ FIXTURE_TEARDOWN(memory)
 		return;
 	fail_set(self->fail, 0);
 	close(self->fail);
+	fail_as_before();
 	arena_close(&self->a);
 	EXPECT_EQ(0, arena_check(&self->a));
 }

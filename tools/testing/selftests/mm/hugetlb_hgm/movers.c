@@ -149,13 +149,11 @@ FIXTURE_TEARDOWN(race)
 	free(self->r);
 }
 
-static int run(struct race *r, bool with_collapse, bool with_mprotect)
+static int run(struct race *r)
 {
 	size_t n;
 	int err;
 
-	r->with_collapse = with_collapse;
-	r->with_mprotect = with_mprotect;
 	r->c.progress = &r->touched;
 	server_start(&r->s);
 	/* Who meets a migration entry of 4K waits for it and goes on. */
@@ -164,7 +162,7 @@ static int run(struct race *r, bool with_collapse, bool with_mprotect)
 	crew_add(&r->c, user, r);
 	crew_add(&r->c, mover, r);
 	crew_add(&r->c, changer, r);
-	if (with_mprotect)
+	if (r->with_mprotect)
 		crew_add(&r->c, protector, r);
 	err = crew_run(&r->c, hgm_seconds() * 1000);
 	for (n = 0; n < NR * SMALLS && !err; n++)
@@ -173,26 +171,29 @@ static int run(struct race *r, bool with_collapse, bool with_mprotect)
 		err = -EIO;
 	printf("# %ld touches, %ld moves, %ld refused, %ld collapses, %ld times protected, %ld messages\n", r->touched,
 	       r->moved, r->refused, r->collapsed, r->protected, r->s.messages);
-	if (!err && (!r->touched || !r->moved || (with_collapse && !r->collapsed) || (with_mprotect && !r->protected)))
+	if (!err && (!r->touched || !r->moved || (r->with_collapse && !r->collapsed) ||
+		     (r->with_mprotect && !r->protected)))
 		err = wrong("a race in which one side did nothing");
 	return err;
 }
 
 TEST_F(race, users_and_movers)
 {
-	EXPECT_EQ(0, run(self->r, false, false));
+	EXPECT_EQ(0, run(self->r));
 }
 
 TEST_F(race, collapse_and_movers)
 {
-	EXPECT_EQ(0, run(self->r, true, false));
+	self->r->with_collapse = true;
+	EXPECT_EQ(0, run(self->r));
 }
 
 TEST_F(race, mprotect_and_movers)
 {
 	struct arena *a = &self->a;
 
-	EXPECT_EQ(0, run(self->r, false, true));
+	self->r->with_mprotect = true;
+	EXPECT_EQ(0, run(self->r));
 	/* In the end it may be written, everywhere. */
 	EXPECT_EQ(0, collapse_settled(a->guest, a->len));
 	fill(a->guest, 0, a->len, 7);

@@ -191,37 +191,21 @@ TEST_F(hgm, it_can_be_moved_and_cut_off)
  */
 #define WAYS 4
 
-FIXTURE(stale) {
-	struct arena a;
+struct stale {
+	FIXTURE_DATA(hgm) *self;
+	const FIXTURE_VARIANT(hgm) *variant;
 	struct crew c;
 	long rounds, left[WAYS];
 };
 
-FIXTURE_SETUP(stale)
-{
-	if (access(UNPOISON, W_OK))
-		SKIP(return, "no " UNPOISON ", without which pages would be lost");
-	arena_open(&self->a, NR);
-	fill(self->a.source, 0, self->a.len, 1);
-	must(arena_hgm(&self->a, UFFD_FEATURE_SIGBUS, 0), "registration");
-}
-
-FIXTURE_TEARDOWN(stale)
-{
-	if (!self->a.len)
-		return;
-	arena_close(&self->a);
-	EXPECT_EQ(0, arena_check(&self->a));
-}
-
 /* Has the lock of the VMA, for read, for most of the time. */
 static void *look_thread(void *arg)
 {
-	FIXTURE_DATA(stale) *s = arg;
+	struct stale *s = arg;
 	uint64_t e[NR * SMALLS];
 
 	while (crew_on(&s->c))
-		pagemap(0, s->a.guest, NR * SMALLS, e);
+		pagemap(0, s->self->a.guest, NR * SMALLS, e);
 	return NULL;
 }
 
@@ -254,7 +238,7 @@ static const char *after_the_punch(struct arena *a, int way)
 	return NULL;
 }
 
-static bool left_each_way(FIXTURE_DATA(stale) *s)
+static bool left_each_way(const struct stale *s)
 {
 	int way;
 
@@ -265,22 +249,20 @@ static bool left_each_way(FIXTURE_DATA(stale) *s)
 
 static void *poison_thread(void *arg)
 {
-	FIXTURE_DATA(stale) *s = arg;
-	struct arena *a = &s->a;
+	struct stale *s = arg;
+	struct arena *a = &s->self->a;
 	const char *what;
 	unsigned char there;
-	uint64_t pfn;
 	int way;
 
 	while (crew_on(&s->c) && !left_each_way(s)) {
 		way = s->rounds % WAYS;
 		must(arena_continue_small(a, 0, MAPPED_FIRST * SMALL), "first parts");
-		pfn = pfn_of(a->guest);
-		if (madvise(a->guest, SMALL, MADV_HWPOISON))
-			crew_fail(&s->c, "MADV_HWPOISON: %s", strerror(errno));
+		must(inject(s->self, s->variant->small, s->variant->mapped), "MADV_HWPOISON");
 		if (fallocate(a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, HUGE))
 			crew_fail(&s->c, "hole: %s", strerror(errno));
-		unpoison(pfn);
+		unpoison(s->self->pfn);
+		s->self->pfn = 0;
 		/* It tells whether there is an entry of whatever kind. */
 		must(mincore(a->guest + SMALL, SMALL, &there) ? -errno : 0, "mincore");
 		s->left[way] += there & 1;
@@ -295,15 +277,16 @@ static void *poison_thread(void *arg)
 	return NULL;
 }
 
-TEST_F(stale, entries_do_not_count)
+TEST_F(hgm, entries_outlive_the_page)
 {
-	self->c.progress = &self->rounds;
-	crew_add(&self->c, look_thread, self);
-	crew_add(&self->c, look_thread, self);
-	crew_add(&self->c, poison_thread, self);
+	struct stale s = { .self = self, .variant = variant, .c.progress = &s.rounds };
+
+	crew_add(&s.c, look_thread, &s);
+	crew_add(&s.c, look_thread, &s);
+	crew_add(&s.c, poison_thread, &s);
 	/* No EXPECT: a test that skips has not failed. */
-	ASSERT_EQ(0, crew_run(&self->c, LONG_MS));
-	if (!left_each_way(self))
+	ASSERT_EQ(0, crew_run(&s.c, LONG_MS));
+	if (!left_each_way(&s))
 		SKIP(return, "nobody had the lock when it mattered");
 }
 

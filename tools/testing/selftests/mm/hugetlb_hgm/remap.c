@@ -29,43 +29,20 @@ static char *free_place(size_t len)
 }
 
 /* Where the page tables of the next level are others, with a lock of their own. */
-static char *far_place(const char *home, size_t len)
+static char *far_place(const char *from, size_t len)
 {
 	char *at = free_place(len + (1UL << 30));
 
-	return (uintptr_t)at >> 30 == (uintptr_t)home >> 30 ? at + (1UL << 30) : at;
+	return (uintptr_t)at >> 30 == (uintptr_t)from >> 30 ? at + (1UL << 30) : at;
 }
 
-FIXTURE(moved) {
-	struct arena a;
-};
-
-FIXTURE_VARIANT(moved) {
-	bool far;
-};
-
-FIXTURE_VARIANT_ADD(moved, near) { .far = false };
-FIXTURE_VARIANT_ADD(moved, far) { .far = true };
-
-FIXTURE_SETUP(moved)
-{
-	arena_open(&self->a, NR);
-	fill(self->a.source, 0, self->a.len, 1);
-}
-
-FIXTURE_TEARDOWN(moved)
-{
-	arena_close(&self->a);
-	EXPECT_EQ(0, arena_check(&self->a));
-}
-
-TEST_F(moved, away_and_back)
+TEST_F(hgm, mremap_away_and_back)
 {
 	struct arena *a = &self->a;
-	char *home = a->guest, *place;
+	char *home = a->guest, *place, *far;
 
 	half_split(a, 0);
-	place = variant->far ? far_place(home, a->len) : free_place(a->len);
+	place = free_place(a->len);
 	ASSERT_EQ(place, mremap(home, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED, place));
 	a->guest = place;
 	EXPECT_TRUE(smaps_flag(0, place, "hm"));
@@ -73,7 +50,12 @@ TEST_F(moved, away_and_back)
 	EXPECT_EQ(KB(HUGE / 2) + 4, pte_kb(a));
 	EXPECT_EQ(0, verify(a->guest, 0, HUGE / 2, 1));
 	EXPECT_EQ(ALL, allowed(a, true));
-	ASSERT_EQ(home, mremap(place, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED, home));
+	far = far_place(place, a->len);
+	ASSERT_EQ(far, mremap(place, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED, far));
+	a->guest = far;
+	EXPECT_EQ(ALL, LEAVES());
+	EXPECT_EQ(0, verify(a->guest, 0, HUGE / 2, 1));
+	ASSERT_EQ(home, mremap(far, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED, home));
 	a->guest = home;
 	EXPECT_EQ(ALL, LEAVES());
 	EXPECT_EQ(KB(HUGE / 2) + 4, pte_kb(a));
