@@ -130,7 +130,7 @@ def full_jobs(profile):
         if profile == "release" and (impl == "rust" or FULL):
             jobs += [stress.job(impl, profile, number, STRESS_SECONDS, model=model) for number, model in places("stress", 4)]
         add("races", 2, "--mem", "2048", "--numa", "2", "--env", f"RACE_SECONDS={RACE_SECONDS[profile]}", compare=True)
-        add("file-races", 2, "--mem", "2048", *DISKS, *cut, *few, *lesser, "--env", f"RACE_SECONDS={FILE_RACE_SECONDS[profile]}")
+        add("file-races", 2, "--mem", "2048", *DISKS, *cut, *few, *lesser, "--env", "SWAP_CUT=1", "--env", f"RACE_SECONDS={FILE_RACE_SECONDS[profile]}")
         add("collapse", 2, "--mem", "2048", "--env", f"DRIFT_OPS={drift_ops}", files=["collapse", *inject], compare=True)
         add("collapse-files", 2, "--mem", "2048", *DISKS, *few, "--env", "SWAP_CUT=1", files=["collapse-files", *inject_files, *nth], compare=True)
         add("files", 2, "--mem", "2048", *DISKS, *FILES_OPS[profile], files=["files", *shrink])

@@ -56,5 +56,6 @@ int file_race_private(enum file_kind kind);
 int file_race_pin(enum file_kind kind);
 int file_race_migrate(enum file_kind kind);
 int file_race_uffd(enum file_kind kind);
+int file_race_swap(enum file_kind kind);
 
 #endif /* COLLAPSE_FILE_RACE_H */

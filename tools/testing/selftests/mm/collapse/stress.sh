@@ -96,7 +96,8 @@ widen() {
 
 # shellcheck disable=SC2317
 leave() {
-	[ -z "$holder" ] || kill "$holder" 2>/dev/null
+	# Nothing else should run while the probes go: see widen.c.
+	[ -z "$holder" ] || { kill "$holder" && wait "$holder"; } 2>/dev/null
 	rm -rf "$WORK"
 }
 

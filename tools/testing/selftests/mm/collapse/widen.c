@@ -36,6 +36,7 @@ static const struct window {
 	{ "folio_add_new_anon_rmap", 4 },	/* the copy is made, the PMD is still empty */
 	{ "xas_create_range", 2 },		/* a file's tree is made ready for a huge folio */
 	{ "try_to_unmap", 256 },		/* a file's page, before its mappings go */
+	{ "folio_alloc_swap", 16 },		/* locked, and about to leave the page cache */
 };
 
 #define NR_WINDOWS (sizeof(windows) / sizeof(windows[0]))
