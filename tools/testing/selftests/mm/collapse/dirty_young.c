@@ -124,6 +124,37 @@ TEST_F(dirty_young, written_when_huge)
 }
 
 /*
+ * A huge page of shared memory that somebody has only read so far is clean, and nothing but the PTEs knows of the first
+ * writes. C forgets these with the table: reclaim then drops the page as it is, and what was written is gone.
+ */
+TEST_F(dirty_young, written_when_only_read_before)
+{
+	size_t off;
+	int err = 0;
+
+	if (variant->kind != MEMFD && variant->kind != TMPFS_FILE)
+		SKIP(return, "shared memory only");
+	file_setup(F, variant->kind, 1, 1);
+	file_advise(F);
+	/* The daemon would take the table away. */
+	khugepaged_idle();
+	ASSERT_EQ(0, khugepaged_wait_asleep(30000));
+	ASSERT_EQ(0, ftruncate(F->fd, 0));
+	ASSERT_EQ(0, ftruncate(F->fd, F->len));
+	file_touch(MEM, F->len);
+	file_split_pmds(MEM, F->len, PROT_READ | PROT_WRITE);
+	ASSERT_EQ(pmd_pages, count_thp_pages(0, MEM, F->len));
+	write_some(F, 2);
+	EXPECT_EQ(0, collapse_settled(MEM, F->len));
+	EXPECT_EQ(1, count_huge(0, MEM, F->len));
+	EXPECT_EQ(0, by_way_of_storage(F, variant->kind));
+	for (off = 0; off < F->len && !err; off += STEP * page_size)
+		err = file_verify(MEM + off, off, page_size, 2);
+	EXPECT_EQ(0, err);
+	file_close(F);
+}
+
+/*
  * As smaps counts them before and after attempts that fail: by a pin that the
  * scan sees, and without memory for the huge page.
  */
