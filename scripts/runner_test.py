@@ -107,6 +107,10 @@ def check(report):
              outcome_after(bad, good, good, reason="hung")]
     if again != ["failed", "unstable", "failed", "failed", "failed", "failed"]:
         problems.append(f"further runs make {again} of it")
+    harness = "1..1\n# a.c:1:b:Expected 0 (0) == x (-1)\nnot ok 1 a # exit status 1"
+    reasons = [made_up("test", text, 1).points()[0].reason for text in (lost, harness, "1..1\nnot ok 1 a # exit status 1")]
+    if reasons != ["wrong: pin: discarded content came back", "a.c:1:b:Expected 0 (0) == x (-1)", "exit status 1"]:
+        problems.append(f"reasons are {reasons}")
     if ktap_points() != [("first", "passed"), ("second", "failed"), ("third", "skipped")]:
         problems.append(f"KTAP read as {ktap_points()}")
     return problems
