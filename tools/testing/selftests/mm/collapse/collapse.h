@@ -149,6 +149,9 @@ void knobs_baseline(void);
 
 /* ---- counters (stat.c) ---- */
 
+/* Within this, what was given up is gone from counters and caches, on however slow a machine. */
+#define SETTLE_MS	30000
+
 long vmstat(const char *name);			/* -1 if there is none */
 long mthp_stat(const char *name);		/* of the PMD size */
 long meminfo_kb(const char *name);

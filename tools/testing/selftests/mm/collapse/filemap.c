@@ -277,7 +277,7 @@ static size_t cached_pages(const struct filemap *f)
 
 int file_drop(struct filemap *f)
 {
-	uint64_t end = now_ms() + 10000;
+	uint64_t end = now_ms() + SETTLE_MS;
 
 	if (!file_on_disk(f->kind))
 		return 0;

@@ -255,6 +255,9 @@ void race_wait(struct race *r)
 		return;
 	r->waited = true;
 	khugepaged_idle();
+	/* It may still hold the file, and what it makes counts. */
+	if (khugepaged_wait_asleep(SLOWEST_MS))
+		race_fail(r, "the daemon does not come to rest");
 	setpriority(PRIO_PROCESS, khugepaged_pid(), 19);
 	r->by_daemon += pages_collapsed();
 	r->folios += folios_made();

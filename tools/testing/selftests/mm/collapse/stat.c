@@ -92,7 +92,7 @@ void balance_read(struct balance *b)
 
 int balance_check(const struct balance *before, long anon_thp_pmds_delta)
 {
-	uint64_t end = now_ms() + 5000;
+	uint64_t end = now_ms() + SETTLE_MS;
 	struct balance now;
 
 	do {
@@ -145,7 +145,7 @@ static bool differs(size_t i, long was, long is)
 int file_stat_check(const struct file_stat *before, const struct file_stat *delta)
 {
 	const long *b = (const long *)before, *d = (const long *)delta;
-	uint64_t end = now_ms() + 5000;
+	uint64_t end = now_ms() + SETTLE_MS;
 	struct file_stat now;
 	const long *n = (const long *)&now;
 	size_t i, bad;
