@@ -221,68 +221,6 @@ int file_race_uffd(enum file_kind kind)
 	return against("uffd", kind, uffd_filler, file_race_splitter);
 }
 
-/* ---- shared memory on its way to swap while it is cut (class 35) ---- */
-
-/* The last PMD is one folio, and may go. */
-static volatile bool whole;
-
-/* What more than one maps is not paged out by madvise(): nobody else touches the last PMD. */
-static void *pager(void *arg)
-{
-	struct race *r = arg;
-	char *last = r->base + (r->nr_pmds - 1) * pmd_size;
-
-	while (!r->stop) {
-		if (whole)
-			madvise(last, pmd_size, MADV_PAGEOUT);
-		sched_yield();
-	}
-	return NULL;
-}
-
-/* A huge page, of which the end is cut off: it does not come back. */
-static void *swap_cutter(void *arg)
-{
-	struct race *r = arg;
-	struct file_race *fr = r->private;
-	size_t first = race_pages(r) - pmd_pages, n;
-
-	while (!r->stop) {
-		size_t keep = race_random() % (pmd_pages - 1) + 1;
-
-		for (n = 0; n < pmd_pages; n++)
-			race_write(r, first + n);
-		file_race_collapse(fr, r->base, r->nr_pmds - 1);
-		whole = true;
-		if (race_random() % 4)
-			usleep(race_random() % 1000);
-		if (ftruncate(fr->f.fd, (first + keep) * page_size) || ftruncate(fr->f.fd, fr->f.len))
-			race_fail(r, "ftruncate: %s", strerror(errno));
-		whole = false;
-		for (n = keep; n < pmd_pages; n++)
-			r->version[first + n] = 0;
-		for (n = race_random() % 64; n < pmd_pages; n += race_random() % 64 + 1)
-			if (!race_check(r, first + n))
-				return NULL;
-		race_add(r->disturbed, 1);
-	}
-	return NULL;
-}
-
-int file_race_swap(enum file_kind kind)
-{
-	struct file_race *fr = file_race_start("swap", kind, 2);
-	/* Locked and about to leave the page cache; without the probe it is rare that the cut comes just then. */
-	int fd = widen_one("folio_alloc_swap", 2000, 1);
-
-	race_thread(fr->r, swap_cutter);
-	race_thread(fr->r, pager);
-	race_wait(fr->r);
-	if (fd >= 0)
-		close(fd);
-	return file_race_finish(fr);
-}
-
 /* ---- several collapsers of one extent ---- */
 
 #define NR_RIVALS 4
