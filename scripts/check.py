@@ -258,8 +258,7 @@ def comparisons(jobs):
                 differences.append("the C kernel traced no event")
             yield name, differences, f"{len(left)} trace events"
         else:
-            differences, total = tap.compare(c.out + ".tap", rust.out + ".tap")
-            yield name, differences, f"{total} test points"
+            yield name, *tap.compare(c.out + ".tap", rust.out + ".tap")
 
 
 def in_time():

@@ -45,9 +45,10 @@ def job(impl, profile, cpus, seconds, widen=100, only=(), model=None):
 def cell(job, number):
     """What the kernel did in a class: the outcome, and the tests with another one."""
     points = [p for p in job.report.points if p.name.split(" ")[0] == number] if job.report else []
-    bad, skipped = ([p for p in points if p.outcome == outcome] for outcome in ("failed", "skipped"))
-    if bad:
-        return "failed: " + ", ".join(p.name.partition(" ")[2] for p in bad)
+    bad, known, skipped = ([p for p in points if p.outcome == outcome] for outcome in ("failed", "known", "skipped"))
+    for what, these in (("failed", bad), ("fails as is known", known)):
+        if these:
+            return f"{what}: " + ", ".join(p.name.partition(" ")[2] for p in these)
     if not points:
         return "not run"
     if len(skipped) == len(points):
