@@ -171,5 +171,7 @@ else
 	exec >"/dev/$RESULTS" 2>&1 </dev/null
 	run_list
 	sync
+	# A port that is emulated may still have the last line when the power goes.
+	sleep 1
 fi
 poweroff -f

@@ -272,7 +272,7 @@ def watch(command, out, session, progress, tick, limit):
             guest.wait()
         if tail:
             copy.write(tail.decode("utf-8", "replace") + "\n")
-    if not reason and not session.finished:
+    if not reason and not session.finished and not finished_in_log(out + ".console"):
         reason = "the guest ended before its list did"
         # QEMU exits with 0 on a signal, but says so.
         with open(out + ".qemu") as errors:
@@ -280,6 +280,12 @@ def watch(command, out, session, progress, tick, limit):
         if guest.returncode or words:
             reason += f" (QEMU exit {guest.returncode}: {words})"
     return reason
+
+
+def finished_in_log(console):
+    """Whether the guest got to the end as far as its kernel log knows, which has another port."""
+    with open(console, errors="replace") as lines:
+        return any(re.search(r"\] khp: finished$", line.rstrip()) for line in lines)
 
 
 def print_report(report, out, seconds):
