@@ -3,6 +3,7 @@
 import os
 import tempfile
 
+import guest
 import splat
 import tap
 
@@ -107,6 +108,12 @@ def check(report):
              outcome_after(bad, good, good, reason="hung")]
     if again != ["failed", "unstable", "failed", "failed", "failed", "failed"]:
         problems.append(f"further runs make {again} of it")
+    for text, ended in (("[ 1.0] khp: end a 0 1 2\n[ 1.1] khp: finished\n", True), ("[ 1.0] khp: begin finished 9\n", False)):
+        with tempfile.NamedTemporaryFile("w", suffix=".log") as log:
+            log.write(text)
+            log.flush()
+            if guest.finished_in_log(log.name) != ended:
+                problems.append(f"the end of a guest: not {ended} by {text!r}")
     harness = "1..1\n# a.c:1:b:Expected 0 (0) == x (-1)\nnot ok 1 a # exit status 1"
     reasons = [made_up("test", text, 1).points()[0].reason for text in (lost, harness, "1..1\nnot ok 1 a # exit status 1")]
     if reasons != ["wrong: pin: discarded content came back", "a.c:1:b:Expected 0 (0) == x (-1)", "exit status 1"]:

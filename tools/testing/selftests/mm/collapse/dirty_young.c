@@ -138,7 +138,7 @@ TEST_F(dirty_young, written_when_only_read_before)
 	file_advise(F);
 	/* The daemon would take the table away. */
 	khugepaged_idle();
-	ASSERT_EQ(0, khugepaged_wait_asleep(30000));
+	ASSERT_EQ(0, khugepaged_wait_asleep(LONG_MS));
 	ASSERT_EQ(0, ftruncate(F->fd, 0));
 	ASSERT_EQ(0, ftruncate(F->fd, F->len));
 	file_touch(MEM, F->len);

@@ -129,9 +129,14 @@ static void *swap_cutter(void *arg)
 		for (n = race_random() % 64; n < pmd_pages; n += race_random() % 64 + 1)
 			if (!race_check(r, first + n))
 				return NULL;
-		race_add(r->disturbed, 1);
 	}
 	return NULL;
+}
+
+static long swapped_out(struct race *r)
+{
+	(void)r;
+	return vmstat("pswpout");
 }
 
 int file_race_swap(enum file_kind kind)
@@ -140,6 +145,7 @@ int file_race_swap(enum file_kind kind)
 	/* Locked and about to leave the page cache; without the probe it is rare that the cut comes just then. */
 	int fd = widen_one("folio_alloc_swap", 2000, 1);
 
+	race_count(fr->r, swapped_out);
 	race_thread(fr->r, swap_cutter);
 	race_thread(fr->r, pager);
 	race_wait(fr->r);
